@@ -1,0 +1,91 @@
+#ifndef TIERCEL_CACHE_GROUP_CACHE_H_
+#define TIERCEL_CACHE_GROUP_CACHE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tiercel/status.h"
+
+namespace tiercel {
+
+/// Where a group's bytes go on a hit.
+struct GroupTarget {
+  std::uint64_t key = 0;             ///< Group key within its space.
+  std::byte* destination = nullptr;  ///< Shape [group_size_bytes of the space].
+};
+
+/// Counters of one space.
+struct GroupSpaceStats {
+  std::uint64_t lookups = 0;     ///< Groups asked for.
+  std::uint64_t hits = 0;        ///< Groups found.
+  std::uint64_t insertions = 0;  ///< Groups taken in.
+  std::uint64_t rejections = 0;  ///< Groups offered and not taken in.
+  std::uint64_t evictions = 0;   ///< Groups dropped to make room.
+  std::uint64_t ghost_hits = 0;  ///< Groups taken in again soon after they were dropped.
+  std::uint64_t resident_groups = 0;
+};
+
+struct GroupCacheOptions {
+  /// All memory of the cache, slots and metadata alike. Nothing grows beyond it.
+  std::uint64_t budget_bytes = 0;
+  /// One entry a space: the size of its groups. A space is one (layer, order):
+  /// keys of different spaces never meet. At most 256 spaces.
+  std::vector<std::uint32_t> group_size_bytes;
+};
+
+/// The DRAM tier: whole groups (the H rows of one n-gram in one table), keyed by
+/// (space, group key), in one slab of memory.
+///
+/// Threading: everything may run concurrently. Lookups take no lock. Allocates
+/// nothing after Create().
+class GroupCache {
+ public:
+  /// Takes all memory at once.
+  /// Errors: kInvalidArgument (no spaces, a size of 0 or above 1 MiB),
+  /// kResourceExhausted (a budget too small for a useful number of groups of every
+  /// size, or more than the machine or the cgroup has: both figures are named).
+  [[nodiscard]] static Result<std::unique_ptr<GroupCache>> Create(const GroupCacheOptions& options);
+  ~GroupCache();
+
+  /// Copies the groups that are resident to their destinations.
+  ///
+  ///   targets  shape [n].
+  ///   hits     shape [n]: written in full, 1 where the bytes were copied, 0 where
+  ///            the destination was left alone.
+  ///
+  /// Returns the number of hits. Never blocks. Counts the use of each group.
+  std::uint32_t Lookup(std::uint32_t space, std::span<const GroupTarget> targets,
+                       std::span<std::uint8_t> hits) noexcept;
+
+  /// Whether the group is resident right now. Counts nothing.
+  [[nodiscard]] bool Contains(std::uint32_t space, std::uint64_t key) const noexcept;
+
+  /// Offers a group that was just read. The cache may decline it. A key that is
+  /// resident already is left as it is.
+  ///
+  ///   bytes  shape [group_size_bytes of the space].
+  ///
+  /// Returns whether the group is resident now. May wait for another writer.
+  bool Insert(std::uint32_t space, std::uint64_t key, std::span<const std::byte> bytes) noexcept;
+
+  [[nodiscard]] GroupSpaceStats Stats(std::uint32_t space) const noexcept;
+  /// Groups that fit at most, over all sizes.
+  [[nodiscard]] std::uint64_t capacity_groups() const noexcept;
+  /// Memory taken, metadata included. <= budget_bytes.
+  [[nodiscard]] std::uint64_t memory_bytes() const noexcept;
+  /// For reports: slots, sizes, kind of pages.
+  [[nodiscard]] std::string description() const;
+
+ private:
+  struct Impl;
+  explicit GroupCache(std::unique_ptr<Impl> impl) noexcept;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tiercel
+
+#endif  // TIERCEL_CACHE_GROUP_CACHE_H_

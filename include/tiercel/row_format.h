@@ -1,0 +1,60 @@
+#ifndef TIERCEL_ROW_FORMAT_H_
+#define TIERCEL_ROW_FORMAT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace tiercel {
+
+/// How the values of a row are stored.
+enum class RowFormat : std::uint8_t {
+  /// n E4M3 bytes, then n / 32 UE8M0 scale bytes: one scale for 32 values.
+  /// DeepSeek-V4.1: 256 + 8 = 264 bytes.
+  kE4M3Block32 = 0,
+  kE4M3Tensor,  ///< n E4M3 bytes; one scale for the whole table. Qwen3.8 FP8.
+  kBf16,        ///< n bfloat16, little-endian.
+  kFp16,        ///< n IEEE half, little-endian.
+  kFp32,        ///< n IEEE single, little-endian.
+};
+
+/// "e4m3-block32", "e4m3-tensor", "bf16", "fp16", "fp32".
+[[nodiscard]] std::string_view Name(RowFormat format) noexcept;
+
+/// Shape of a row: what it takes to turn its bytes into numbers.
+struct RowShape {
+  RowFormat format = RowFormat::kE4M3Block32;
+  /// Values in a row. A multiple of 32 for kE4M3Block32.
+  std::uint32_t value_count = 0;
+  /// kE4M3Tensor: the table's one scale. Otherwise not looked at.
+  float tensor_scale = 1.0F;
+
+  /// Bytes of one row, scales included.
+  [[nodiscard]] std::uint32_t row_size_bytes() const noexcept;
+};
+
+/// Turns one stored row into floats.
+///
+///   row     shape [shape.row_size_bytes()].
+///   values  shape [shape.value_count].
+///
+/// kE4M3Block32: E4M3(byte) * 2^(scale_byte - 127) in float32; scale byte 255 is
+/// NaN, 0 is 2^-127 (DeepSeek-V4.1 inference/model.py, ParallelEngramEmbedding).
+/// kE4M3Tensor: bf16(byte) * bf16(scale) rounded once to bf16, as vLLM does, then
+/// widened. The rest: widened exactly. E4M3 0x7f and 0xff are NaN.
+///
+/// Never blocks, never allocates, cannot fail. Subnormal results need a thread
+/// that does not flush them to zero (MXCSR FTZ/DAZ off).
+/// REQUIRES: the spans have the shapes above and do not overlap.
+void DequantizeToFloat(const RowShape& shape, std::span<const std::byte> row,
+                       std::span<float> values) noexcept;
+
+/// As DequantizeToFloat, rounded to bfloat16 (nearest, ties to even; NaN stays
+/// NaN). `values` holds the bit patterns.
+void DequantizeToBf16(const RowShape& shape, std::span<const std::byte> row,
+                      std::span<std::uint16_t> values) noexcept;
+
+}  // namespace tiercel
+
+#endif  // TIERCEL_ROW_FORMAT_H_

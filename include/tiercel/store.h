@@ -1,0 +1,168 @@
+#ifndef TIERCEL_STORE_H_
+#define TIERCEL_STORE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tiercel/checkpoint.h"
+#include "tiercel/hasher.h"
+#include "tiercel/status.h"
+#include "tiercel/token_map.h"
+#include "tiercel/types.h"
+
+namespace tiercel {
+
+/// How a store reads the disk.
+enum class Engine : std::uint8_t {
+  kAuto,   ///< io_uring; a pool of pread threads where it cannot be had, said aloud.
+  kUring,  ///< io_uring, or Open() fails with the reason.
+  kPread,  ///< A pool of pread threads.
+};
+
+/// Where a part of each row that is stored apart (V4.1's 8 scale bytes) is kept.
+enum class ScalePlacement : std::uint8_t {
+  kAuto,      ///< In DRAM if that takes at most half of the budget, else on disk.
+  kResident,  ///< In DRAM, within the budget: one read a row.
+  kDisk,      ///< On disk: two reads a row.
+};
+
+/// Sizes and choices of a Store, all fixed at Open(). Nothing grows after that.
+struct StoreOptions {
+  /// Host memory for rows: cache with its metadata, resident scales, read buffers
+  /// and the tables of reads in flight. At least 16 MiB.
+  std::uint64_t dram_budget_bytes = std::uint64_t{1} << 30;
+  Engine engine = Engine::kAuto;
+  std::uint32_t io_thread_count = 1;    ///< Threads that read; a ring or a pool each. In [1, 64].
+  std::uint32_t queue_depth = 128;      ///< Reads in flight a thread. In [1, 4096].
+  std::uint32_t read_attempts_max = 3;  ///< Tries per read before kIoError. In [1, 100].
+  ScalePlacement scales = ScalePlacement::kAuto;
+  /// Turns raw token ids into compressed ones in lookups by token runs. Null: runs
+  /// hold compressed ids (Qwen3.8: raw ones; that recipe has no map).
+  std::shared_ptr<const TokenMap> token_map;
+  /// Layers to serve; empty means all of them.
+  std::vector<std::uint32_t> layer_ids;
+  /// Receives lines that a person should see, such as a fallback from io_uring.
+  /// Null: stderr. Called from Open() and from I/O threads, one call at a time.
+  std::function<void(std::string_view)> log;
+};
+
+/// What a lookup writes for each row.
+enum class RowOutput : std::uint8_t {
+  kStored,  ///< The row's stored bytes, scales included.
+  kBf16,    ///< value_count bfloat16, dequantised (see row_format.h).
+};
+
+/// Where one layer's rows of a batch go.
+struct LayerOutput {
+  std::uint32_t layer_id = 0;
+  /// Shape [t, columns, output_row_size_bytes], t tokens of all runs one after
+  /// another. Host memory of the caller's.
+  std::span<std::byte> rows;
+  /// Shape [t, columns].
+  std::span<RowStatus> row_status;
+};
+
+/// Counters of one (layer, order). A group is the H rows of one n-gram.
+struct OrderStats {
+  std::uint32_t layer_id = 0;
+  std::uint32_t order = 0;              ///< n of the n-gram.
+  std::uint64_t groups = 0;             ///< Groups asked for, dead positions left out.
+  std::uint64_t dram_hits = 0;          ///< Served from DRAM at once.
+  std::uint64_t joined = 0;             ///< Waited for a read that was under way for another.
+  std::uint64_t fetches = 0;            ///< Read from disk.
+  std::uint64_t failed_groups = 0;      ///< Fetches with a row that could not be read.
+  std::uint64_t cache_insertions = 0;
+  std::uint64_t cache_evictions = 0;
+  std::uint64_t cache_resident_groups = 0;
+};
+
+struct StoreStats {
+  std::vector<OrderStats> orders;         ///< By layer, then order.
+  std::uint64_t single_rows = 0;          ///< Rows asked for outside of a group.
+  std::uint64_t device_reads = 0;         ///< Reads that were sent to the device.
+  std::uint64_t device_read_bytes = 0;    ///< Bytes of them, whole blocks.
+  std::uint64_t device_read_retries = 0;  ///< Reads that were tried again.
+  std::uint64_t device_read_failures = 0; ///< Reads that failed for good.
+  std::uint64_t dram_budget_bytes = 0;
+  std::uint64_t cache_bytes = 0;          ///< Memory of the cache, metadata included.
+  std::uint64_t resident_scale_bytes = 0; ///< 0 where scales are read from disk.
+  std::uint64_t read_buffer_bytes = 0;    ///< Rings, read buffers, groups in flight.
+  std::string engine;                     ///< "io_uring" or "pread".
+  std::string engine_description;         ///< Its flags, block size, O_DIRECT or not.
+  std::string engine_fallback;            ///< Empty, or why kAuto is not on io_uring.
+  std::string cache_description;
+};
+
+/// The tiered store of one checkpoint's Engram tables: rows come from DRAM where
+/// they are there, else from disk.
+///
+/// Threading: all methods may run concurrently. The destructor must not run beside
+/// another method; it waits for reads in flight.
+class Store {
+ public:
+  /// Opens the tables of the checkpoint at `path` (see InspectCheckpoint). Reads
+  /// headers alone; takes all memory; starts the I/O threads.
+  ///
+  /// Errors: as InspectCheckpoint and Hasher::Create; kInvalidArgument (an option
+  /// out of its range; the message names it), kNotFound (a layer with no table),
+  /// kUnavailable (Engine::kUring where there is no io_uring), kResourceExhausted
+  /// (a budget that is too small, or more than the machine has).
+  [[nodiscard]] static Result<std::unique_ptr<Store>> Open(const std::string& path,
+                                                           const StoreOptions& options);
+
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+  ~Store();
+
+  /// Writes the rows of every order and head at every token of `runs`, for each
+  /// layer of `outputs`. Layers are fetched in the order of `outputs`.
+  ///
+  /// Blocks until every row is in place. Dead positions get zeros and kDead.
+  /// `outputs` are always written in full, unless kInvalidArgument is returned.
+  ///
+  /// Errors: kInvalidArgument (a span of the wrong length, a token out of range;
+  /// nothing is fetched, outputs are unspecified), kNotFound (a layer that is not
+  /// served), kPartial (some row_status is neither kOk nor kDead: those rows are
+  /// zero, all others are good).
+  ///
+  /// REQUIRES: no output overlaps another span of the call.
+  [[nodiscard]] Status Lookup(std::span<const TokenRun> runs, std::span<const LayerOutput> outputs,
+                              RowOutput format = RowOutput::kStored);
+
+  /// Writes rows by id, in the order of `rows`: any ids, repeats allowed.
+  ///
+  /// Wherever H ids in a row are the H columns of one order, in column order, and
+  /// come from one n-gram (proved by the Chinese remainder theorem), they are
+  /// served as its group, through the cache. All others are read one by one.
+  ///
+  ///   rows    shape [n].
+  ///   output  rows: shape [n, output_row_size_bytes]; row_status: shape [n].
+  ///
+  /// Blocks. Errors: as Lookup(); an id beyond the table is kOutOfRange in
+  /// row_status, and the whole is kPartial.
+  [[nodiscard]] Status LookupRows(std::span<const RowId> rows, const LayerOutput& output,
+                                  RowOutput format = RowOutput::kStored);
+
+  /// Bytes that one row takes in an output. Errors: kNotFound.
+  [[nodiscard]] Result<std::uint32_t> OutputRowSizeBytes(std::uint32_t layer_id,
+                                                         RowOutput format) const;
+
+  [[nodiscard]] const CheckpointInfo& checkpoint() const noexcept;
+  [[nodiscard]] const Hasher& hasher() const noexcept;
+  [[nodiscard]] StoreStats Stats() const;
+
+ private:
+  struct Impl;
+  explicit Store(std::unique_ptr<Impl> impl) noexcept;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tiercel
+
+#endif  // TIERCEL_STORE_H_

@@ -1,0 +1,91 @@
+#ifndef TIERCEL_SYNTHETIC_H_
+#define TIERCEL_SYNTHETIC_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+
+#include "tiercel/checkpoint.h"
+#include "tiercel/recipe.h"
+#include "tiercel/row_format.h"
+#include "tiercel/status.h"
+#include "tiercel/types.h"
+
+namespace tiercel {
+
+/// The bytes of one row of a made checkpoint: a pure function of its arguments,
+/// so that any row can be checked from nothing. Values are finite and their
+/// scales moderate, as in a trained table.
+///
+///   row_bytes  shape [shape.row_size_bytes()].
+///
+/// Never blocks or allocates.
+void SyntheticRow(std::uint64_t seed, std::uint32_t layer_id, RowId row, const RowShape& shape,
+                  std::span<std::byte> row_bytes) noexcept;
+
+/// Called now and then on long work with what is done and the whole, in bytes.
+/// Returning false stops the work with kCancelled.
+using Progress = std::function<bool(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
+
+/// What MakeCheckpoint imitates.
+enum class CheckpointModel : std::uint8_t { kDeepSeekV41Flash, kQwen38FlashNext, kEngramDemo };
+
+/// "deepseek-v4.1-flash", "qwen3.8-flash-next", "engram-demo".
+[[nodiscard]] std::string_view Name(CheckpointModel model) noexcept;
+
+struct MakeCheckpointOptions {
+  CheckpointModel like = CheckpointModel::kDeepSeekV41Flash;
+  /// Head sizes start at the model's base divided by this. >= 1.
+  std::uint64_t shrink = 1;
+  std::uint64_t seed = 1;
+  std::string out_dir;  ///< Must not exist yet. Its parent must.
+  /// Qwen3.8: E4M3 rows with one scale instead of bf16 rows.
+  bool fp8 = false;
+  /// Leave out the projections and norms that stand beside the tables.
+  bool tables_only = false;
+  Progress progress;
+};
+
+struct MakeCheckpointReport {
+  std::uint64_t file_count = 0;
+  std::uint64_t bytes_written = 0;
+  std::uint64_t row_count = 0;
+  bool direct_io = false;  ///< False where the file system has no O_DIRECT.
+};
+
+/// Parameters of the model at the given shrink.
+[[nodiscard]] Result<RecipeParameters> ModelParameters(CheckpointModel model, std::uint64_t shrink);
+
+/// Writes a checkpoint directory of the model's real format: the same names,
+/// dtypes, shapes (head sizes aside), sharding, index and config.json.
+///
+/// Writes beside `out_dir` and renames at the end: a failure, a cancellation or a
+/// kill leaves nothing at `out_dir`. Blocks until all is on disk.
+///
+/// Errors: kInvalidArgument (shrink 0, or so large that no head is left),
+/// kAlreadyExists (`out_dir` is there), kResourceExhausted (not enough free space,
+/// told before anything is written, with the figures; or the disk filled up),
+/// kPermissionDenied, kIoError, kCancelled.
+[[nodiscard]] Result<MakeCheckpointReport> MakeCheckpoint(const MakeCheckpointOptions& options);
+
+struct VerifyReport {
+  std::uint64_t rows_checked = 0;
+  std::uint64_t rows_different = 0;
+  std::uint64_t rows_unreadable = 0;
+  /// The first few rows that differ or could not be read, in words.
+  std::vector<std::string> findings;
+};
+
+/// Reads every row of a made checkpoint, in file order at disk speed, and checks
+/// it against SyntheticRow.
+///
+/// Errors: kInvalidArgument (not a made checkpoint), kPermissionDenied, kIoError (no
+/// file can be opened), kCancelled. Damage is not an error but a finding.
+[[nodiscard]] Result<VerifyReport> VerifySynthetic(const CheckpointInfo& checkpoint,
+                                                   const Progress& progress);
+
+}  // namespace tiercel
+
+#endif  // TIERCEL_SYNTHETIC_H_

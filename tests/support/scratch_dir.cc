@@ -1,0 +1,48 @@
+#include "tests/support/scratch_dir.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "base/check.h"
+
+namespace tiercel::testing {
+
+ScratchDir::ScratchDir() {
+  std::string base = "/var/tmp";
+  for (const char* name : {"TMPDIR", "TEST_TMPDIR"}) {
+    if (const char* const value = std::getenv(name); value != nullptr && *value != '\0') {
+      base = value;
+    }
+  }
+  path_ = base + "/tiercel_test_XXXXXX";
+  TIERCEL_CHECK(mkdtemp(path_.data()) != nullptr);
+}
+
+ScratchDir::~ScratchDir() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+std::string ScratchDir::File(std::string_view name) const { return path_ + "/" + std::string(name); }
+
+std::string ScratchDir::Write(std::string_view name, std::string_view bytes) const {
+  std::string path = File(name);
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  file.close();
+  TIERCEL_CHECK(file.good());
+  return path;
+}
+
+std::string ReadSourceFile(std::string_view relative_path) {
+  std::ifstream file(std::string(TIERCEL_SOURCE_DIR "/") + std::string(relative_path),
+                     std::ios::binary);
+  TIERCEL_CHECK(file.good());
+  std::ostringstream text;
+  text << file.rdbuf();
+  return std::move(text).str();
+}
+
+}  // namespace tiercel::testing
