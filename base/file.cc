@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
@@ -16,7 +17,8 @@
 namespace tiercel {
 
 FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
-  std::swap(fd_, other.fd_);
+  // What this held is closed now, not when `other` dies.
+  const FileDescriptor old(std::exchange(fd_, std::exchange(other.fd_, -1)));
   return *this;
 }
 
@@ -60,9 +62,10 @@ Status ReadAt(const FileDescriptor& file, const std::string& path, std::uint64_t
                                             offset_bytes + done, path));
     }
     if (got == 0) {
-      return Status(StatusCode::kCorruption,
-                    fmt::format("{} ends at {}, but {} B were expected at {}: the file is truncated",
-                                path, offset_bytes + done, target.size(), offset_bytes));
+      return Status(
+          StatusCode::kCorruption,
+          fmt::format("{} ends at {}, but {} B were expected at {}: the file is truncated", path,
+                      offset_bytes + done, target.size(), offset_bytes));
     }
     done += static_cast<std::size_t>(got);
   }
@@ -77,9 +80,9 @@ Status WriteAt(const FileDescriptor& file, const std::string& path, std::uint64_
                                static_cast<off_t>(offset_bytes + done));
     if (put < 0 && errno == EINTR) continue;
     if (put <= 0) {
-      return ErrnoStatus(put < 0 ? errno : ENOSPC,
-                         fmt::format("write of {} B at {} of {}", bytes.size() - done,
-                                     offset_bytes + done, path));
+      return ErrnoStatus(
+          put < 0 ? errno : ENOSPC,
+          fmt::format("write of {} B at {} of {}", bytes.size() - done, offset_bytes + done, path));
     }
     done += static_cast<std::size_t>(put);
   }
@@ -103,7 +106,9 @@ Result<std::string> ReadWholeFile(const std::string& path, std::uint64_t size_by
 }
 
 Status WriteFileAtomically(const std::string& path, std::string_view bytes) {
-  const std::string temporary = fmt::format("{}.tmp.{}", path, getpid());
+  // Of its own for each call: two threads may write one path.
+  static std::atomic<std::uint64_t> serial = 0;
+  const std::string temporary = fmt::format("{}.tmp.{}.{}", path, getpid(), serial++);
   auto write = [&]() -> Status {
     Result<FileDescriptor> file = OpenFile(temporary, O_WRONLY | O_CREAT | O_TRUNC);
     if (!file.ok()) return std::move(file).TakeStatus();

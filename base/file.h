@@ -52,7 +52,8 @@ class FileDescriptor {
 
 /// Puts `bytes` at `path` so that a crash leaves the old file or the new one:
 /// write beside it, fsync, rename, fsync the directory.
-/// Errors: as ErrnoStatus; `path` then holds what it held before.
+/// Errors: as ErrnoStatus; `path` then holds what it held before, unless it was the
+/// directory's fsync that failed: then it holds `bytes`, perhaps not durably.
 [[nodiscard]] Status WriteFileAtomically(const std::string& path, std::string_view bytes);
 
 /// fsync of a directory: makes a rename in it durable.

@@ -94,6 +94,11 @@ class StrictBuilder final : public nlohmann::json_sax<json> {
 
 Result<json> ParseJson(std::string_view text, std::string_view source_name,
                        const JsonLimits& limits) {
+  // nlohmann's lexer takes a zero byte for the end and ignores what follows it.
+  if (const std::size_t zero = text.find('\0'); zero != std::string_view::npos) {
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("{}: not JSON at byte {}: a zero byte", source_name, zero));
+  }
   StrictBuilder builder(source_name, limits);
   if (!json::sax_parse(text.begin(), text.end(), &builder)) {
     return Status(StatusCode::kInvalidArgument, std::move(builder.error()));

@@ -7,7 +7,15 @@ endif()
 
 include(CheckLanguage)
 if(NOT CMAKE_CUDA_ARCHITECTURES)
+  # A100 and H100; CMake adds PTX of each, which later cards compile for themselves.
   set(CMAKE_CUDA_ARCHITECTURES 80 90)
+endif()
+if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
+  # The toolkit's own installer puts nvcc here and not on the PATH.
+  find_program(TIERCEL_NVCC nvcc HINTS /usr/local/cuda/bin /opt/cuda/bin)
+  if(TIERCEL_NVCC)
+    set(ENV{CUDACXX} ${TIERCEL_NVCC})
+  endif()
 endif()
 check_language(CUDA)
 if(NOT CMAKE_CUDA_COMPILER)

@@ -1,16 +1,22 @@
-# install: find_package(tiercel) gives tiercel::tiercel.
+# install: find_package(tiercel) gives tiercel::tiercel, and tiercel::cuda where it
+# was built and the consumer has a CUDA Toolkit.
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/tiercel)
 
-set_target_properties(tiercel PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
 install(TARGETS tiercel EXPORT tiercelTargets FILE_SET HEADERS)
+install(EXPORT tiercelTargets NAMESPACE tiercel:: DESTINATION ${package_dir})
 if(TARGET tiercel_cuda)
-  install(TARGETS tiercel_cuda EXPORT tiercelTargets FILE_SET HEADERS)
+  # An export of its own: the host library must be found on machines without CUDA.
+  install(TARGETS tiercel_cuda EXPORT tiercelCudaTargets FILE_SET HEADERS)
+  install(EXPORT tiercelCudaTargets NAMESPACE tiercel:: DESTINATION ${package_dir})
 endif()
 if(TARGET tiercel_cli)
+  set_target_properties(tiercel_cli PROPERTIES
+    INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
   install(TARGETS tiercel_cli)
 endif()
-install(EXPORT tiercelTargets NAMESPACE tiercel:: DESTINATION ${package_dir})
+
+get_target_property(TIERCEL_LIBRARY_TYPE tiercel TYPE)
 configure_package_config_file(cmake/tiercelConfig.cmake.in tiercelConfig.cmake
   INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(tiercelConfigVersion.cmake COMPATIBILITY SameMinorVersion)

@@ -5,6 +5,8 @@ if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "Build type" FORCE)
 endif()
 set(CMAKE_CXX_EXTENSIONS OFF)
+# Gives the target all_verify_interface_header_sets: each public header compiles alone.
+set(CMAKE_VERIFY_INTERFACE_HEADER_SETS ON)
 
 find_program(TIERCEL_CCACHE ccache)
 if(TIERCEL_CCACHE AND PROJECT_IS_TOP_LEVEL AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
