@@ -27,8 +27,7 @@ else
 fi
 
 echo "== token map: DeepSeek-V3's tokenizer"
-zstd -dqf "${data}/tokenizer_deepseek_v3.json.zst" -o "${demo}/tokenizer.json"
-"${tiercel}" token-map "${demo}/tokenizer.json" --out "${demo}/token_map.u32"
+"${tiercel}" token-map "${data}/tokenizer_deepseek_v3.json.zst" --out "${demo}/token_map.u32"
 
 echo "== replay: a million tokens of documentation, 64 MiB of DRAM"
 "${tiercel}" replay "${checkpoint}" \
