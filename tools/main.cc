@@ -1,0 +1,77 @@
+// The program `tiercel`: one verb a file, each in VERB_command.cc.
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "tools/command.h"
+#include "tools/command_line.h"
+
+namespace tiercel::tools {
+namespace {
+
+constexpr const char* kFooter =
+    "Exit codes: 0 all is well; 1 rows are wrong or could not be read; 2 the command line makes\n"
+    "no sense; 3 it could not be done. `tiercel VERB --help` tells a verb's options.";
+
+ExitCode UsageError(const CLI::App& program, const CLI::ParseError& error) {
+  const std::vector<CLI::App*> verbs = program.get_subcommands();
+  const std::string verb = verbs.empty() ? "" : verbs.front()->get_name();
+  PrintError(verb, fmt::format("{}\nSee `tiercel {}{}--help`.", error.what(), verb,
+                               verb.empty() ? "" : " "));
+  return ExitCode::kUsage;
+}
+
+ExitCode RunVerb(const CLI::App& program, const Command& command) {
+  const std::string verb = command.app->get_name();
+  Result<ExitCode> result = Status(StatusCode::kUnavailable, "the verb did not run");
+  try {
+    result = command.run();
+  } catch (const CLI::ParseError& error) {
+    return UsageError(program, error);
+  } catch (const std::bad_alloc&) {
+    result = Status(StatusCode::kResourceExhausted, "out of memory");
+  } catch (const std::exception& error) {
+    result = Status(StatusCode::kIoError, error.what());
+  }
+  ExitCode code = result.ok() ? result.value() : ExitCode::kFailure;
+  if (!result.ok()) PrintError(verb, result.status().ToString());
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    PrintError(verb, "IO_ERROR: stdout could not be written in full");
+    code = ExitCode::kFailure;
+  }
+  return code;
+}
+
+ExitCode Main(int argc, char** argv) {
+  CLI::App program("Serves the rows of Engram tables from DRAM and NVMe.", "tiercel");
+  program.set_version_flag("--version", "tiercel " TIERCEL_VERSION);
+  program.footer(kFooter);
+  program.require_subcommand(1);
+  const std::vector<Command> commands = {
+      AddHashCommand(program),          AddTokenMapCommand(program), AddInspectCommand(program),
+      AddLookupCommand(program),        AddVerifyCommand(program),   AddReplayCommand(program),
+      AddMakeCheckpointCommand(program)};
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // --help and --version arrive here too, as successes that print on stdout.
+    if (error.get_exit_code() == 0) return ExitCode{program.exit(error)};
+    return UsageError(program, error);
+  }
+  for (const Command& command : commands) {
+    if (command.app->parsed()) return RunVerb(program, command);
+  }
+  return ExitCode::kUsage;
+}
+
+}  // namespace
+}  // namespace tiercel::tools
+
+int main(int argc, char** argv) {
+  return static_cast<int>(tiercel::tools::Main(argc, argv));
+}

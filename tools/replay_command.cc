@@ -1,0 +1,226 @@
+// tiercel replay: serves the documents of a token trace and measures it.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "tiercel/checkpoint.h"
+#include "tiercel/store.h"
+#include "tiercel/token_map.h"
+#include "tools/command.h"
+#include "tools/command_line.h"
+#include "tools/progress.h"
+#include "tools/replay_engine.h"
+#include "tools/replay_report.h"
+#include "tools/replay_schedule.h"
+#include "tools/token_file.h"
+
+namespace tiercel::tools {
+namespace {
+
+/// Tokens of one step, at most: 65,536 of 48 rows of 264 B are 830 MB of output.
+constexpr std::uint64_t kStepTokensMax = 65536;
+
+struct ReplayFlags {
+  std::string path;
+  std::string tokens;
+  std::string offsets;
+  std::string token_map;
+  bool compressed = false;
+  std::vector<std::uint32_t> layer_ids;
+  std::string mode = "prefill";
+  std::uint32_t stream_count = 32;
+  std::optional<std::uint32_t> chunk_tokens;
+  std::optional<std::uint64_t> token_limit;
+  double warm_fraction = 0.0;
+  bool verify = false;
+  bool json = false;
+  StoreFlags store;
+};
+
+/// A trace, as far as it is served.
+struct Trace {
+  std::vector<std::uint64_t> offsets;
+  std::vector<std::int32_t> tokens;
+  ReplayExtent extent;
+};
+
+ReplayScheduleOptions ScheduleOf(const ReplayFlags& flags) {
+  ReplayScheduleOptions schedule;
+  if (flags.mode == "decode") {
+    schedule.mode = ReplayMode::kDecode;
+  } else if (flags.mode != "prefill") {
+    throw CLI::ValidationError("--mode",
+                               fmt::format("'{}' is neither prefill nor decode", flags.mode));
+  }
+  const bool decode = schedule.mode == ReplayMode::kDecode;
+  schedule.stream_count = flags.stream_count;
+  schedule.chunk_tokens = flags.chunk_tokens.value_or(decode ? 1 : 64);
+  schedule.token_limit = flags.token_limit.value_or(std::numeric_limits<std::uint64_t>::max());
+  const std::uint64_t step_tokens =
+      std::uint64_t{schedule.chunk_tokens} * (decode ? schedule.stream_count : 1);
+  if (step_tokens > kStepTokensMax) {
+    throw CLI::ValidationError(
+        "--chunk", fmt::format("a step of {} tokens is more than {}", step_tokens, kStepTokensMax));
+  }
+  return schedule;
+}
+
+/// Checks the options against the checkpoint, before anything big is read.
+Status CheckAgainst(const ReplayFlags& flags, const CheckpointInfo& info) {
+  if (flags.verify && !info.synthetic_seed) {
+    return Status(StatusCode::kInvalidArgument,
+                  flags.path +
+                      ": not made by `tiercel make-checkpoint`, so there is nothing to "
+                      "compare its rows with; replay it without --verify");
+  }
+  const bool has_map = info.recipe.parameters.kind != RecipeKind::kQwen38;
+  if (has_map && flags.token_map.empty() && !flags.compressed) {
+    throw CLI::ValidationError("--token-map",
+                               "this checkpoint hashes compressed ids: give the map, or "
+                               "--compressed if the trace holds compressed ids already");
+  }
+  for (const std::uint32_t layer_id : flags.layer_ids) {
+    if (!info.recipe.FindLayer(layer_id)) {
+      return Status(StatusCode::kNotFound, fmt::format("{}: layer {} has no table; see `tiercel "
+                                                       "inspect`",
+                                                       flags.path, layer_id));
+    }
+  }
+  return Status();
+}
+
+/// Ids that the trace may hold: all below this.
+std::uint64_t IdLimit(const ReplayFlags& flags, const RecipeParameters& parameters,
+                      const TokenMap* token_map) {
+  if (parameters.kind == RecipeKind::kQwen38) return parameters.vocab_size;
+  if (flags.compressed || token_map == nullptr) return parameters.compressed_vocab_size;
+  return token_map->entry_count();
+}
+
+Result<Trace> LoadTrace(const ReplayFlags& flags, const ReplayScheduleOptions& schedule,
+                        std::uint64_t id_limit) {
+  Trace trace;
+  Result<std::vector<std::uint64_t>> offsets = ReadOffsets(flags.offsets);
+  if (!offsets.ok()) return ErrorOf(offsets);
+  trace.offsets = std::move(offsets).value();
+  trace.extent = MeasureSchedule(trace.offsets, schedule);
+  // Only what is served stays in memory, or a long trace would be counted as ours.
+  Result<TokenFile> file =
+      ReadTokens(flags.tokens, {.keep_count_max = trace.extent.position_end, .id_limit = id_limit});
+  if (!file.ok()) return ErrorOf(file);
+  if (file.value().token_count != trace.offsets.back()) {
+    return Status(
+        StatusCode::kInvalidArgument,
+        fmt::format("{} ends at token {}, but {} holds {} tokens: they do not belong "
+                    "together",
+                    flags.offsets, trace.offsets.back(), flags.tokens, file.value().token_count));
+  }
+  trace.tokens = std::move(file.value().tokens);
+  return trace;
+}
+
+Result<ReplayReport> ServeTrace(const ReplayFlags& flags, const ReplayScheduleOptions& schedule,
+                                const StoreOptions& store_options, const Trace& trace) {
+  Result<std::unique_ptr<Store>> store = Store::Open(flags.path, store_options);
+  if (!store.ok()) return ErrorOf(store);
+  ReplayOptions options;
+  options.schedule = schedule;
+  options.layer_ids = flags.layer_ids;
+  if (options.layer_ids.empty()) {
+    options.layer_ids = store.value()->checkpoint().recipe.parameters.layer_ids;
+  }
+  options.warm_token_count = static_cast<std::uint64_t>(
+      flags.warm_fraction * static_cast<double>(trace.extent.token_count));
+  options.verify = flags.verify;
+  ProgressBar bar("replay", ProgressUnit::kTokens);
+  options.progress = [&bar, &trace](std::uint64_t done_tokens) {
+    bar.Update(done_tokens, trace.extent.token_count);
+    return !Interrupted();
+  };
+  return Replay(*store.value(), trace.tokens, trace.offsets, options);
+}
+
+Result<ExitCode> RunReplay(const ReplayFlags& flags) {
+  const ReplayScheduleOptions schedule = ScheduleOf(flags);
+  StoreOptions store_options = flags.store.ToOptions("replay");
+  store_options.layer_ids = flags.layer_ids;
+  CatchInterrupts();
+  Result<CheckpointInfo> info = InspectCheckpoint(flags.path);
+  if (!info.ok()) return ErrorOf(info);
+  if (Status status = CheckAgainst(flags, info.value()); !status.ok()) return status;
+  std::shared_ptr<const TokenMap> token_map;
+  if (!flags.token_map.empty()) {
+    Result<TokenMap> loaded = TokenMap::Load(flags.token_map);
+    if (!loaded.ok()) return ErrorOf(loaded);
+    token_map = std::make_shared<const TokenMap>(std::move(loaded).value());
+  }
+  Result<Trace> trace =
+      LoadTrace(flags, schedule, IdLimit(flags, info.value().recipe.parameters, token_map.get()));
+  if (!trace.ok()) return ErrorOf(trace);
+  if (!flags.compressed) store_options.token_map = std::move(token_map);
+  Result<ReplayReport> report = ServeTrace(flags, schedule, store_options, trace.value());
+  if (!report.ok()) return ErrorOf(report);
+  Print(flags.json ? ReportJson(report.value()) : ReportText(report.value()));
+  const bool clean = report.value().rows_failed == 0 && report.value().rows_different == 0;
+  return clean ? ExitCode::kOk : ExitCode::kFindings;
+}
+
+void AddTraceOptions(CLI::App& app, ReplayFlags& flags) {
+  app.add_option("--tokens", flags.tokens,
+                 "Trace: little-endian uint32 token ids; may be packed with zstd")
+      ->type_name("FILE")
+      ->required();
+  app.add_option("--offsets", flags.offsets,
+                 "Its documents' boundaries: little-endian uint64 token positions, first 0")
+      ->type_name("FILE")
+      ->required();
+  app.add_option("--token-map", flags.token_map,
+                 "Map from `tiercel token-map`; not needed for Qwen3.8, which has none")
+      ->type_name("FILE");
+  app.add_flag("--compressed", flags.compressed, "The trace holds compressed ids already");
+}
+
+}  // namespace
+
+Command AddReplayCommand(CLI::App& program) {
+  auto flags = std::make_shared<ReplayFlags>();
+  CLI::App* const app =
+      program.add_subcommand("replay", "Serve the documents of a token trace, and measure it");
+  app->add_option("PATH", flags->path, "Checkpoint directory")->required();
+  AddTraceOptions(*app, *flags);
+  flags->store.AddTo(*app);
+  app->get_option("--dram")->required();
+  app->add_option("--layers", flags->layer_ids, "Block indices, such as 1,14; else all tables")
+      ->type_name("LIST")
+      ->delimiter(',');
+  app->add_option("--mode", flags->mode,
+                  "prefill: a step is a chunk of one stream; decode: of every stream")
+      ->type_name("MODE")
+      ->capture_default_str();
+  app->add_option("--streams", flags->stream_count, "Documents that are served side by side")
+      ->type_name("N")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  app->add_option("--chunk", flags->chunk_tokens,
+                  "Tokens that a step takes of a stream; 64, or 1 in decode, unless given")
+      ->type_name("TOKENS")
+      ->check(CLI::Range(1, 65536));
+  app->add_option("--limit", flags->token_limit, "Stop after this many tokens")
+      ->type_name("TOKENS")
+      ->check(CLI::PositiveNumber);
+  app->add_option("--warm-fraction", flags->warm_fraction,
+                  "Share of the tokens that are served first and not counted")
+      ->type_name("F")
+      ->check(CLI::Range(0.0, 0.99));
+  app->add_flag("--verify", flags->verify,
+                "Compare every row with the generator of a made checkpoint");
+  app->add_flag("--json", flags->json, "Print the report as JSON");
+  return {.app = app, .run = [flags] { return RunReplay(*flags); }};
+}
+
+}  // namespace tiercel::tools
