@@ -191,6 +191,10 @@ std::string FormatPercent(double numerator, double denominator) {
   return fmt::format("{:.1f} %", 100.0 * Ratio(numerator, denominator));
 }
 
+std::string FormatDifferent(std::uint64_t row_count) {
+  return row_count == 0 ? "0 rows differ" : FormatCount(row_count) + " DIFFERENT rows";
+}
+
 double Ratio(double numerator, double denominator) noexcept {
   return denominator > 0.0 ? numerator / denominator : 0.0;
 }

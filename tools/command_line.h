@@ -47,6 +47,10 @@ enum class ExitCode : int {
 [[nodiscard]] std::string FormatSeconds(double seconds);           ///< "0.42 s", "2 m 05 s"
 [[nodiscard]] std::string FormatPercent(double numerator, double denominator);  ///< "57.8 %"
 
+/// "0 rows differ", or "12 DIFFERENT rows": what a script that looks for the former
+/// finds is never the end of "10 rows differ".
+[[nodiscard]] std::string FormatDifferent(std::uint64_t row_count);
+
 /// numerator / denominator; 0 where there is nothing to divide by.
 [[nodiscard]] double Ratio(double numerator, double denominator) noexcept;
 

@@ -95,12 +95,12 @@ std::string MemoryLine(const ReplayReport& report) {
 
 std::string VerdictLines(const ReplayReport& report) {
   std::string text = Line(
-      "rows", report.verified
-                  ? fmt::format("{} rows checked, {} rows differ, {} rows failed",
-                                FormatCount(report.rows_checked),
-                                FormatCount(report.rows_different), FormatCount(report.rows_failed))
-                  : fmt::format("{} rows failed; bytes not checked (--verify checks them)",
-                                FormatCount(report.rows_failed)));
+      "rows",
+      report.verified
+          ? fmt::format("{} rows checked, {}, {} rows failed", FormatCount(report.rows_checked),
+                        FormatDifferent(report.rows_different), FormatCount(report.rows_failed))
+          : fmt::format("{} rows failed; bytes not checked (--verify checks them)",
+                        FormatCount(report.rows_failed)));
   for (const std::string& finding : report.findings) text += Line("", finding);
   return text;
 }

@@ -213,9 +213,9 @@ void PrintReport(const CheckpointInfo& info, const Verified& verified) {
     Print(fmt::format("read {} at {}/s\n", FormatBytes(table_bytes),
                       FormatBytes(Ratio(table_bytes, verified.seconds))));
   }
-  Print(fmt::format("{} rows checked in {}: {} rows differ, {} unreadable\n",
-                    FormatCount(report.rows_checked), FormatSeconds(verified.seconds),
-                    FormatCount(report.rows_different), FormatCount(report.rows_unreadable)));
+  Print(fmt::format("{} rows checked in {}: {}, {} unreadable\n", FormatCount(report.rows_checked),
+                    FormatSeconds(verified.seconds), FormatDifferent(report.rows_different),
+                    FormatCount(report.rows_unreadable)));
 }
 
 Result<ExitCode> RunVerify(const VerifyFlags& flags) {
