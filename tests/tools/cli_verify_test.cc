@@ -77,13 +77,14 @@ TEST_P(CliVerifyTest, FindsOneBit) {
   EXPECT_EQ(text.out.find("0 rows differ"), std::string::npos) << text.out;
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Models, CliVerifyTest,
-    ::testing::Values(ModelCase{"DeepSeekV41", "deepseek-v4.1-flash", {}},
-                      ModelCase{"Qwen38Bf16", "qwen3.8-flash-next", {}},
-                      ModelCase{"Qwen38Fp8", "qwen3.8-flash-next", {"--fp8"}},
-                      ModelCase{"EngramDemo", "engram-demo", {"--shrink", "1000"}}),
-    [](const ::testing::TestParamInfo<ModelCase>& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Models, CliVerifyTest,
+                         ::testing::Values(ModelCase{"DeepSeekV41", "deepseek-v4.1-flash", {}},
+                                           ModelCase{"Qwen38Bf16", "qwen3.8-flash-next", {}},
+                                           ModelCase{"Qwen38Fp8", "qwen3.8-flash-next", {"--fp8"}},
+                                           ModelCase{"EngramDemo", "engram-demo", {}}),
+                         [](const ::testing::TestParamInfo<ModelCase>& model) {
+                           return std::string(model.param.name);
+                         });
 
 class CliDamageTest : public ::testing::Test {
  protected:
