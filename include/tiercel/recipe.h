@@ -24,12 +24,14 @@ enum class RecipeKind : std::uint8_t {
 /// What a model's config says; all else of a recipe follows from it.
 struct RecipeParameters {
   RecipeKind kind = RecipeKind::kDeepSeekV41;
-  /// 0-based block index of each layer with a table, in the config's order.
+  /// 0-based block index of each layer with a table, in the config's order. At most
+  /// 256 layers, and 16,384 columns in all.
   std::vector<std::uint32_t> layer_ids;
   std::uint32_t order_max = 0;   ///< Longest n-gram, N. In [2, 8].
   std::uint32_t head_count = 0;  ///< Heads of one order, H. In [1, 64].
   std::uint32_t head_dim = 0;    ///< Values of one row. In [1, 65536].
-  /// Where the search for head sizes starts, one entry for each order 2..N.
+  /// Where the search for head sizes starts, one entry for each order 2..N. In
+  /// [2, 2^40), and so must be the head sizes. Qwen3.8: all the same.
   std::vector<std::uint64_t> head_size_bases;
   /// Raw vocabulary. Qwen3.8 takes its multiplier bound from it.
   std::uint32_t vocab_size = 0;
@@ -38,7 +40,7 @@ struct RecipeParameters {
   std::int32_t pad_token = 0;  ///< Compressed id that stands for "before the start". Not Qwen3.8.
   std::int32_t eos_token = 0;  ///< Qwen3.8: raw id that ends a segment.
   std::uint64_t seed = 0;      ///< Base seed; DeepSeek-V4.1 has none (0).
-  /// Qwen3.8: the table is padded to a multiple of this. Else 1.
+  /// Qwen3.8: the table is padded to a multiple of this, in [1, 2^20]. Else 1.
   std::uint32_t row_count_multiple = 1;
 };
 

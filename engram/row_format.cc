@@ -1,0 +1,115 @@
+#include "tiercel/row_format.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+
+#include "base/byte_order.h"
+#include "engram/dequantize_block32.h"
+#include "engram/float_formats.h"
+
+namespace tiercel {
+namespace {
+
+/// Values of the 256 E4M3 bytes. 1 KiB: stays in the first-level cache.
+constexpr std::array<float, 256> kE4M3Values = [] {
+  std::array<float, 256> values{};
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] = FloatFromE4M3(static_cast<std::uint8_t>(i));
+  }
+  return values;
+}();
+
+/// Stores what the wanted type holds of an exact value: the one place where floats
+/// and bf16 differ.
+void Store(float value, float& target) noexcept {
+  target = value;
+}
+void Store(float value, std::uint16_t& target) noexcept {
+  target = Bf16FromFloat(value);
+}
+
+template <typename T>
+void DequantizeTensor(const RowShape& shape, const std::byte* row, T* values) noexcept {
+  // E4M3 has 4 significant bits and steps of 2^-9 at the least, bf16 8 and 2^-133:
+  // the float product has 12 and 2^-142, so it is exact, and the bf16 is rounded once.
+  const float scale = FloatFromBf16(Bf16FromFloat(shape.tensor_scale));
+  for (std::uint32_t i = 0; i < shape.value_count; ++i) {
+    const float product = kE4M3Values[std::to_integer<std::size_t>(row[i])] * scale;
+    Store(FloatFromBf16(Bf16FromFloat(product)), values[i]);
+  }
+}
+
+template <typename T>
+void Dequantize(const RowShape& shape, const std::byte* row, T* values) noexcept {
+  switch (shape.format) {
+    case RowFormat::kE4M3Block32:
+      DequantizeBlock32(row, row + shape.value_count, shape.value_count, values);
+      return;
+    case RowFormat::kE4M3Tensor:
+      DequantizeTensor(shape, row, values);
+      return;
+    case RowFormat::kBf16:
+      for (std::uint32_t i = 0; i < shape.value_count; ++i) {
+        Store(FloatFromBf16(LoadLittleEndian<std::uint16_t>(row + 2 * std::size_t{i})), values[i]);
+      }
+      return;
+    case RowFormat::kFp16:
+      for (std::uint32_t i = 0; i < shape.value_count; ++i) {
+        Store(FloatFromFp16(LoadLittleEndian<std::uint16_t>(row + 2 * std::size_t{i})), values[i]);
+      }
+      return;
+    case RowFormat::kFp32:
+      for (std::uint32_t i = 0; i < shape.value_count; ++i) {
+        Store(FloatFromBits(LoadLittleEndian<std::uint32_t>(row + 4 * std::size_t{i})), values[i]);
+      }
+      return;
+  }
+}
+
+}  // namespace
+
+std::string_view Name(RowFormat format) noexcept {
+  switch (format) {
+    case RowFormat::kE4M3Block32:
+      return "e4m3-block32";
+    case RowFormat::kE4M3Tensor:
+      return "e4m3-tensor";
+    case RowFormat::kBf16:
+      return "bf16";
+    case RowFormat::kFp16:
+      return "fp16";
+    case RowFormat::kFp32:
+      return "fp32";
+  }
+  return "unknown";
+}
+
+std::uint32_t RowShape::row_size_bytes() const noexcept {
+  switch (format) {
+    case RowFormat::kE4M3Block32:
+      return value_count + value_count / 32;
+    case RowFormat::kE4M3Tensor:
+      return value_count;
+    case RowFormat::kBf16:
+    case RowFormat::kFp16:
+      return 2 * value_count;
+    case RowFormat::kFp32:
+      return 4 * value_count;
+  }
+  return 0;
+}
+
+void DequantizeToFloat(const RowShape& shape, std::span<const std::byte> row,
+                       std::span<float> values) noexcept {
+  assert(row.size() == shape.row_size_bytes() && values.size() == shape.value_count);
+  Dequantize(shape, row.data(), values.data());
+}
+
+void DequantizeToBf16(const RowShape& shape, std::span<const std::byte> row,
+                      std::span<std::uint16_t> values) noexcept {
+  assert(row.size() == shape.row_size_bytes() && values.size() == shape.value_count);
+  Dequantize(shape, row.data(), values.data());
+}
+
+}  // namespace tiercel
