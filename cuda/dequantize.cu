@@ -1,6 +1,5 @@
-#include <cuda_fp16.h>
-
 #include "cuda/dequantize.h"
+#include "engram/float_formats.h"
 
 // Eight values a thread: 8 stored bytes in (E4M3) and 16 bytes out, and a warp takes
 // one row, so that it reads and writes whole lines. A V4.1 row is 264 = 33 * 8 bytes:
@@ -27,47 +26,17 @@ constexpr std::uint32_t kValueSizeBytes =
 template <RowFormat kFormat>
 constexpr std::uint32_t kLoadSizeBytes = kValueSizeBytes<kFormat> == 1 ? 8 : 16;
 
-__device__ float FloatFromE4M3(std::uint32_t byte) {
-  const std::uint32_t magnitude = byte & 0x7FU;
-  float value = 0.0F;
-  if (magnitude == 0x7FU) {
-    value = __uint_as_float(0x7FC00000U);
-  } else if (magnitude < 8) {
-    value = static_cast<float>(magnitude) * 0x1p-9F;  // Subnormal: steps of 2^-9.
-  } else {
-    value = __uint_as_float((magnitude << 20) + (120U << 23));  // Exponent bias 7 -> 127.
-  }
-  return (byte & 0x80U) != 0 ? -value : value;
-}
-
-/// 2^(byte - 127); 255 is NaN.
-__device__ float FloatFromUe8m0(std::uint32_t byte) {
-  if (byte == 0) return 0x1p-127F;  // Subnormal: an exponent field of 0 would be zero.
-  return __uint_as_float(byte == 255 ? 0x7FC00000U : byte << 23);
-}
-
-/// Nearest, ties to even; NaN stays NaN.
-__device__ std::uint16_t Bf16FromFloat(float value) {
-  const std::uint32_t bits = __float_as_uint(value);
-  if ((bits & 0x7FFFFFFFU) > 0x7F800000U) return static_cast<std::uint16_t>((bits >> 16) | 0x40U);
-  return static_cast<std::uint16_t>((bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16);
-}
-
-__device__ float FloatFromBf16(std::uint32_t bits) {
-  return __uint_as_float(bits << 16);
-}
-
 /// One stored value as bf16. `factor` is the block's or the table's scale.
 template <RowFormat kFormat>
 __device__ std::uint16_t Bf16FromStored(std::uint32_t stored, float factor) {
   if constexpr (kFormat == RowFormat::kE4M3Block32 || kFormat == RowFormat::kE4M3Tensor) {
-    return Bf16FromFloat(FloatFromE4M3(stored) * factor);
+    return Bf16FromFloat(FloatFromE4M3(static_cast<std::uint8_t>(stored)) * factor);
   } else if constexpr (kFormat == RowFormat::kBf16) {
     return static_cast<std::uint16_t>(stored);
   } else if constexpr (kFormat == RowFormat::kFp16) {
-    return Bf16FromFloat(__half2float(__ushort_as_half(static_cast<unsigned short>(stored))));
+    return Bf16FromFloat(FloatFromFp16(static_cast<std::uint16_t>(stored)));
   } else {
-    return Bf16FromFloat(__uint_as_float(stored));
+    return Bf16FromFloat(FloatFromBits(stored));
   }
 }
 
