@@ -101,8 +101,9 @@ __device__ void ConvertEight(const DequantizeArguments& arguments, const std::by
     }
     packed[i / 2] = pair;
   }
-  *reinterpret_cast<uint4*>(values + column) =
-      make_uint4(packed[0], packed[1], packed[2], packed[3]);
+  // By name, for a plain assignment is compiled to four stores.
+  __stwb(reinterpret_cast<uint4*>(values + column),
+         make_uint4(packed[0], packed[1], packed[2], packed[3]));
 }
 
 /// One warp a row, strided over rows and columns. kEight: eight values a thread, for
