@@ -36,7 +36,7 @@ template <typename T>
 
 /// The options that say how a verb opens a store.
 struct StoreFlags {
-  std::string dram = "1GiB";
+  std::string dram;  ///< Empty: must be given.
   std::string engine = "auto";
   std::string scales = "auto";
   std::uint32_t io_thread_count = StoreOptions{}.io_thread_count;

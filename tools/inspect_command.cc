@@ -180,9 +180,9 @@ void PrintReport(const CheckpointInfo& info, bool all) {
                       FormatCount(parameters.compressed_vocab_size), parameters.pad_token));
   }
   Print(fmt::format("  layers       {}\n", layers));
-  Print(fmt::format("  total        {} in {} rows, {} files\n",
+  Print(fmt::format("  total        {} in {} rows, {} file{}\n",
                     FormatBytes(static_cast<double>(info.table_bytes)), FormatCount(row_count),
-                    info.files.size()));
+                    info.files.size(), info.files.size() == 1 ? "" : "s"));
   Print(fmt::format("  origin       {}\n",
                     info.synthetic_seed
                         ? fmt::format("tiercel make-checkpoint, seed {}", *info.synthetic_seed)

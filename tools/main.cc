@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tools/command.h"
@@ -21,8 +23,10 @@ constexpr const char* kFooter =
 ExitCode UsageError(const CLI::App& program, const CLI::ParseError& error) {
   const std::vector<CLI::App*> verbs = program.get_subcommands();
   const std::string verb = verbs.empty() ? "" : verbs.front()->get_name();
-  PrintError(verb, fmt::format("{}\nSee `tiercel {}{}--help`.", error.what(), verb,
-                               verb.empty() ? "" : " "));
+  const std::string what =
+      error.get_name() == "RequiredError" && verbs.empty() ? "give one verb" : error.what();
+  PrintError(verb,
+             fmt::format("{}\nSee `tiercel {}{}--help`.", what, verb, verb.empty() ? "" : " "));
   return ExitCode::kUsage;
 }
 
@@ -47,6 +51,11 @@ ExitCode RunVerb(const CLI::App& program, const Command& command) {
   return code;
 }
 
+bool IsVerb(const std::vector<Command>& commands, std::string_view word) {
+  return std::any_of(commands.begin(), commands.end(),
+                     [word](const Command& command) { return command.app->get_name() == word; });
+}
+
 ExitCode Main(int argc, char** argv) {
   CLI::App program("Serves the rows of Engram tables from DRAM and NVMe.", "tiercel");
   program.set_version_flag("--version", "tiercel " TIERCEL_VERSION);
@@ -56,6 +65,11 @@ ExitCode Main(int argc, char** argv) {
       AddHashCommand(program),          AddTokenMapCommand(program), AddInspectCommand(program),
       AddLookupCommand(program),        AddVerifyCommand(program),   AddReplayCommand(program),
       AddMakeCheckpointCommand(program)};
+  // CLI11 would only say that a verb is missing.
+  if (argc > 1 && argv[1][0] != '-' && !IsVerb(commands, argv[1])) {
+    PrintError("", fmt::format("there is no verb '{}'\nSee `tiercel --help`.", argv[1]));
+    return ExitCode::kUsage;
+  }
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -50,9 +50,9 @@ void PrintReport(const MakeCheckpointFlags& flags, const MakeCheckpointReport& r
     Print(json.dump() + "\n");
     return;
   }
-  Print(fmt::format("{}: {} in {} files, {} rows\n", flags.out_dir,
+  Print(fmt::format("{}: {} in {} file{}, {} rows\n", flags.out_dir,
                     FormatBytes(static_cast<double>(report.bytes_written)), report.file_count,
-                    FormatCount(report.row_count)));
+                    report.file_count == 1 ? "" : "s", FormatCount(report.row_count)));
   Print(fmt::format("written in {} at {}/s {}\n", FormatSeconds(seconds), FormatBytes(rate),
                     report.direct_io ? "with O_DIRECT"
                                      : "through the page cache: the file system has no O_DIRECT"));

@@ -194,7 +194,6 @@ Command AddReplayCommand(CLI::App& program) {
   app->add_option("PATH", flags->path, "Checkpoint directory")->required();
   AddTraceOptions(*app, *flags);
   flags->store.AddTo(*app);
-  app->get_option("--dram")->required();
   app->add_option("--layers", flags->layer_ids, "Block indices, such as 1,14; else all tables")
       ->type_name("LIST")
       ->delimiter(',');

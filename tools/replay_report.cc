@@ -83,10 +83,11 @@ std::string MemoryLine(const ReplayReport& report) {
   const std::uint64_t budget = report.stats.dram_budget_bytes;
   const std::uint64_t peak = report.memory.peak_bytes;
   return Line("memory",
-              fmt::format("{} resident, peak {}: budget {} {} {}",
+              fmt::format("{} resident, peak {}; budget {}, peak {} {}",
                           FormatBinaryBytes(report.memory.now_bytes), FormatBinaryBytes(peak),
-                          FormatBinaryBytes(budget), peak > budget ? "+" : "-",
-                          FormatBinaryBytes(peak > budget ? peak - budget : budget - peak))) +
+                          FormatBinaryBytes(budget),
+                          FormatBinaryBytes(peak > budget ? peak - budget : budget - peak),
+                          peak > budget ? "above it" : "below it")) +
          Line("", fmt::format("cache {}, scales {}, read buffers {}",
                               FormatBinaryBytes(report.stats.cache_bytes),
                               FormatBinaryBytes(report.stats.resident_scale_bytes),

@@ -6,9 +6,14 @@
 namespace tiercel::tools {
 
 void StoreFlags::AddTo(CLI::App& app) {
-  app.add_option("--dram", dram, "Memory for rows, such as 256MiB or 4GiB; at least 16MiB")
-      ->type_name("BYTES")
-      ->capture_default_str();
+  CLI::Option* const budget =
+      app.add_option("--dram", dram, "Memory for rows, such as 256MiB or 4GiB; at least 16MiB")
+          ->type_name("BYTES");
+  if (dram.empty()) {
+    budget->required();
+  } else {
+    budget->capture_default_str();
+  }
   app.add_option("--engine", engine, "How the disk is read: auto, uring or pread")
       ->type_name("ENGINE")
       ->capture_default_str();
