@@ -41,9 +41,10 @@ std::string NotPermittedSentence() {
       return "io_uring is switched off for unprivileged processes: kernel.io_uring_disabled is 1; "
              "join the group of kernel.io_uring_group, or 'sysctl kernel.io_uring_disabled=0'";
     default:
-      return "a seccomp profile or security module forbids it (Docker's and containerd's default "
-             "profiles do; kernel.io_uring_disabled does not); run the container with a profile "
-             "that allows io_uring_setup, io_uring_enter and io_uring_register";
+      return "a seccomp profile or security module forbids it (the default profiles of Docker and "
+             "containerd do; the sysctl kernel.io_uring_disabled is not the cause); run the "
+             "container with a profile that allows io_uring_setup, io_uring_enter and "
+             "io_uring_register";
   }
 }
 
