@@ -18,7 +18,9 @@ namespace tiercel {
 ///
 /// An order's H row ids all come from one integer, the *mix*:
 /// row = mix mod head_size + offset. The mix (see GroupKey) therefore names the
-/// whole group of H rows.
+/// whole group of H rows. A mix lies in [0, 2^63); only the demo, which hashes
+/// negative ids as they come, has mixes that are signed: the bits of an int64, taken
+/// modulo as numpy does (never negative).
 ///
 /// Stateless: a run carries its own history.
 /// Threading: immutable once made; all methods may run concurrently.
@@ -30,7 +32,8 @@ class Hasher {
   /// ignores a given one).
   ///
   /// Errors: kInvalidArgument (the map has more classes than the recipe's
-  /// compressed vocabulary: it belongs to another tokenizer).
+  /// compressed vocabulary: it belongs to another tokenizer; a recipe put together by
+  /// hand whose parts do not fit).
   [[nodiscard]] static Result<Hasher> Create(Recipe recipe,
                                              std::shared_ptr<const TokenMap> token_map = nullptr);
 
@@ -61,8 +64,8 @@ class Hasher {
   ///   dead   as for Mixes().
   ///
   /// Errors: as Mixes().
-  [[nodiscard]] Status RowIds(std::uint32_t layer_index, const TokenRun& run,
-                              std::span<RowId> rows, std::span<std::uint8_t> dead) const;
+  [[nodiscard]] Status RowIds(std::uint32_t layer_index, const TokenRun& run, std::span<RowId> rows,
+                              std::span<std::uint8_t> dead) const;
 
   /// The H row ids that `mix` (or its group key) stands for in one order.
   ///
@@ -73,12 +76,13 @@ class Hasher {
 
   /// The exact identity of a group within its (layer, order): the mix itself, or,
   /// where the product of all H head sizes is below 2^63, the mix modulo that
-  /// product, which names the same rows.
+  /// product, which names the same rows. (The demo: below 2^64; from 2^63 on, the
+  /// signed number that is congruent to it.)
   [[nodiscard]] std::uint64_t GroupKey(std::uint32_t layer_index, std::uint32_t order_index,
                                        std::uint64_t mix) const noexcept;
 
   /// The group key that these H row ids come from, by the Chinese remainder
-  /// theorem; nothing if no mix in [0, 2^63) gives exactly these ids.
+  /// theorem; nothing if no mix of the recipe gives exactly these ids.
   ///
   ///   rows  shape [head_count]: the ids of one order's columns, in column order.
   [[nodiscard]] std::optional<std::uint64_t> GroupKeyOfRows(
