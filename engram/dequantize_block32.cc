@@ -5,6 +5,7 @@
 #include "engram/float_formats.h"
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -110,7 +111,15 @@ __attribute__((target("avx2,f16c"))) void Vectorised(const std::byte* bytes,
   }
 }
 
-const bool kHasAvx2 = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("f16c") != 0;
+bool HasF16c() noexcept {  // clang 14 does not know __builtin_cpu_supports("f16c").
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
+const bool kHasAvx2 = __builtin_cpu_supports("avx2") != 0 && HasF16c();
 
 #endif
 
