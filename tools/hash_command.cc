@@ -132,7 +132,7 @@ Command AddHashCommand(CLI::App& program) {
   app->add_option("--token-map", flags->token_map, "Map from `tiercel token-map`")
       ->type_name("FILE");
   app->add_option("--classes", flags->class_count,
-                  "Classes of the token map, where the config does not say and no map is given")
+                  "Classes of the token map, where neither the config nor a given map says")
       ->type_name("N");
   app->add_option("--out", flags->out,
                   "Takes little-endian int64 row ids [tokens, columns]; - is stdout")
