@@ -38,10 +38,16 @@ struct GroupCacheOptions {
 };
 
 /// The DRAM tier: whole groups (the H rows of one n-gram in one table), keyed by
-/// (space, group key), in one slab of memory.
+/// (space, group key), in one slab of memory for each size of groups.
 ///
-/// Threading: everything may run concurrently. Lookups take no lock. Allocates
-/// nothing after Create().
+/// A slot's bytes never change while a reader can reach it: a lookup enters an epoch,
+/// follows the index, copies and leaves; a slot that was dropped is written again only
+/// when every reader that may have found it has left (reader_epochs.h has the proof,
+/// group_pool.h the life of a slot). So readers neither wait, nor retry, nor see a
+/// torn group; all they write is a cell of their own and, rarely, a count of uses.
+///
+/// Threading: everything may run concurrently. Lookups take no lock; insertions of
+/// one group size take turns. Allocates nothing after Create().
 class GroupCache {
  public:
   /// Takes all memory at once.
@@ -59,6 +65,14 @@ class GroupCache {
   ///
   /// Returns the number of hits. Never blocks. Counts the use of each group.
   std::uint32_t Lookup(std::uint32_t space, std::span<const GroupTarget> targets,
+                       std::span<std::uint8_t> hits) noexcept;
+
+  /// The same for groups of several spaces at once, so that a decode step of one token
+  /// overlaps the memory latency of all its groups.
+  ///
+  ///   spaces  shape [n]: the space of each target. Equal ones side by side are counted
+  ///           faster.
+  std::uint32_t Lookup(std::span<const std::uint32_t> spaces, std::span<const GroupTarget> targets,
                        std::span<std::uint8_t> hits) noexcept;
 
   /// Whether the group is resident right now. Counts nothing.

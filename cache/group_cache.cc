@@ -1,0 +1,262 @@
+#include "cache/group_cache.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <map>
+#include <utility>
+
+#include "base/check.h"
+#include "cache/copy_group.h"
+#include "cache/group_pool.h"
+#include "cache/memory_limit.h"
+
+namespace tiercel {
+namespace {
+
+constexpr std::uint32_t kSpacesMax = 256;  // SlotRecord::space is one byte.
+constexpr std::uint32_t kGroupSizeMax = 1U << 20;
+
+/// A reader leaves and enters again after this many groups, 64 us or so: what writers
+/// unlink is free again soon, at the price of two atomic operations in as long.
+constexpr std::size_t kPinGroups = 256;
+
+/// How many groups ahead of the copy a bucket is asked for, and then the slot.
+/// bench/cache_bench.cc (cache_hit) measures both.
+constexpr std::size_t kBucketAhead = 12;
+constexpr std::size_t kSlotAhead = 4;
+
+/// Counts of the readers that entered through one cell: a line or more of their own.
+struct alignas(64) ReadCounters {
+  struct Space {
+    std::atomic<std::uint64_t> lookups{0};
+    std::atomic<std::uint64_t> hits{0};
+  };
+  std::array<Space, 4> spaces;
+};
+static_assert(sizeof(ReadCounters) == 64);
+
+}  // namespace
+
+struct GroupCache::Impl {
+  ReaderEpochs epochs;
+  std::vector<std::unique_ptr<GroupPool>> pools;
+  std::vector<GroupPool*> pool_of_space;
+  std::vector<WriteCounters> write_counters;  ///< Shape [spaces].
+  std::uint32_t lines_per_cell = 0;
+  std::vector<ReadCounters> read_counters;  ///< Shape [cells, lines_per_cell].
+  std::uint64_t own_bytes = 0;              ///< All of the above but the pools' slabs.
+
+  [[nodiscard]] ReadCounters::Space& Reads(std::uint32_t cell, std::uint32_t space) noexcept {
+    return read_counters[cell * lines_per_cell + space / 4].spaces[space % 4];
+  }
+
+  template <typename SpaceOf>
+  std::uint32_t LookupPinned(SpaceOf space_of, std::span<const GroupTarget> targets,
+                             std::span<std::uint8_t> hits) noexcept;
+};
+
+/// One chunk of a lookup, as a pipeline of three stages, so that the cache misses of
+/// many groups overlap: hash and ask for the bucket; find the slot in it and ask for
+/// its record and bytes; compare the key and copy.
+template <typename SpaceOf>
+std::uint32_t GroupCache::Impl::LookupPinned(SpaceOf space_of, std::span<const GroupTarget> targets,
+                                             std::span<std::uint8_t> hits) noexcept {
+  std::array<std::uint64_t, kPinGroups> hashes;
+  std::array<std::uint32_t, kPinGroups> slots;
+  const std::size_t count = targets.size();
+  std::uint32_t hit_count = 0;
+  for (std::size_t step = 0; step < count + kBucketAhead; ++step) {
+    if (step < count) {
+      const std::uint32_t space = space_of(step);
+      hashes[step] = HashGroup(space, targets[step].key);
+      __builtin_prefetch(pool_of_space[space]->index().HomeBucket(hashes[step]));
+    }
+    if (step >= kBucketAhead - kSlotAhead && step - (kBucketAhead - kSlotAhead) < count) {
+      const std::size_t i = step - (kBucketAhead - kSlotAhead);
+      const GroupPool& pool = *pool_of_space[space_of(i)];
+      slots[i] = pool.index().Candidate(hashes[i]);
+      if (slots[i] != GroupIndex::kNoSlot) {
+        __builtin_prefetch(&pool.record(slots[i]));
+        PrefetchGroup(pool.group(slots[i]), pool.group_size_bytes());
+      }
+    }
+    if (step >= kBucketAhead) {
+      const std::size_t i = step - kBucketAhead;
+      const std::uint32_t space = space_of(i);
+      const GroupPool& pool = *pool_of_space[space];
+      std::uint32_t slot = slots[i];
+      if (!pool.index().Holds(slot, space, targets[i].key)) [[unlikely]] {
+        slot = pool.index().Find(hashes[i], space, targets[i].key);
+      }
+      hits[i] = slot != GroupIndex::kNoSlot ? 1 : 0;
+      if (slot == GroupIndex::kNoSlot) continue;
+      CopyGroup(targets[i].destination, pool.group(slot), pool.group_size_bytes());
+      pool.record(slot).CountUse();
+      ++hit_count;
+    }
+  }
+  return hit_count;
+}
+
+Result<std::unique_ptr<GroupCache>> GroupCache::Create(const GroupCacheOptions& options) {
+  const std::vector<std::uint32_t>& sizes = options.group_size_bytes;
+  if (sizes.empty() || sizes.size() > kSpacesMax) {
+    return Status(
+        StatusCode::kInvalidArgument,
+        fmt::format("{} spaces in a group cache: 1 to {} are possible", sizes.size(), kSpacesMax));
+  }
+  for (std::size_t space = 0; space < sizes.size(); ++space) {
+    if (sizes[space] == 0 || sizes[space] > kGroupSizeMax) {
+      return Status(StatusCode::kInvalidArgument,
+                    fmt::format("group_size_bytes[{}] is {}: 1 to {} are possible", space,
+                                sizes[space], kGroupSizeMax));
+    }
+  }
+  const MemoryLimit limit = ReadMemoryLimit();
+  if (options.budget_bytes > limit.bytes) {
+    return Status(StatusCode::kResourceExhausted,
+                  fmt::format("a cache of {} B was asked for, but {} allows {} B: lower the DRAM "
+                              "budget",
+                              options.budget_bytes, limit.source, limit.bytes));
+  }
+
+  auto impl = std::make_unique<Impl>();
+  impl->lines_per_cell = static_cast<std::uint32_t>((sizes.size() + 3) / 4);
+  impl->read_counters =
+      std::vector<ReadCounters>(ReaderEpochs::kCellCount * std::size_t{impl->lines_per_cell});
+  impl->write_counters = std::vector<WriteCounters>(sizes.size());
+  impl->own_bytes = sizeof(Impl) + impl->read_counters.size() * sizeof(ReadCounters) +
+                    sizes.size() * (sizeof(WriteCounters) + sizeof(GroupPool*) + sizeof(GroupPool));
+  // Every space gets the same number of slots' worth of bytes: a pool's share is the
+  // sum of the group sizes of its spaces.
+  std::map<std::uint32_t, std::uint64_t> weights;
+  std::uint64_t weight_sum = 0;
+  for (const std::uint32_t size_bytes : sizes) {
+    weights[size_bytes] += size_bytes;
+    weight_sum += size_bytes;
+  }
+  const std::uint64_t budget_bytes =
+      options.budget_bytes - std::min(options.budget_bytes, impl->own_bytes);
+  std::map<std::uint32_t, GroupPool*> pools;
+  for (const auto& [size_bytes, weight] : weights) {
+    const auto share_bytes = static_cast<std::uint64_t>(
+        static_cast<unsigned __int128>(budget_bytes) * weight / weight_sum);
+    Result<std::unique_ptr<GroupPool>> pool =
+        GroupPool::Create(size_bytes, share_bytes, impl->epochs, impl->write_counters);
+    if (!pool.ok()) return std::move(pool).TakeStatus();
+    pools[size_bytes] = pool.value().get();
+    impl->pools.push_back(std::move(pool).value());
+  }
+  for (const std::uint32_t size_bytes : sizes) impl->pool_of_space.push_back(pools[size_bytes]);
+  return std::unique_ptr<GroupCache>(new GroupCache(std::move(impl)));
+}
+
+GroupCache::GroupCache(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
+GroupCache::~GroupCache() = default;
+
+std::uint32_t GroupCache::Lookup(std::uint32_t space, std::span<const GroupTarget> targets,
+                                 std::span<std::uint8_t> hits) noexcept {
+  TIERCEL_CHECK(space < impl_->pool_of_space.size() && hits.size() == targets.size());
+  std::uint32_t hit_count = 0;
+  for (std::size_t first = 0; first < targets.size(); first += kPinGroups) {
+    const std::size_t count = std::min(kPinGroups, targets.size() - first);
+    const ReaderPin pin(impl_->epochs);
+    const std::uint32_t chunk_hits =
+        impl_->LookupPinned([space](std::size_t) { return space; }, targets.subspan(first, count),
+                            hits.subspan(first, count));
+    ReadCounters::Space& reads = impl_->Reads(pin.cell(), space);
+    reads.lookups.fetch_add(count, std::memory_order_relaxed);
+    reads.hits.fetch_add(chunk_hits, std::memory_order_relaxed);
+    hit_count += chunk_hits;
+  }
+  return hit_count;
+}
+
+std::uint32_t GroupCache::Lookup(std::span<const std::uint32_t> spaces,
+                                 std::span<const GroupTarget> targets,
+                                 std::span<std::uint8_t> hits) noexcept {
+  TIERCEL_CHECK(spaces.size() == targets.size() && hits.size() == targets.size());
+  for (const std::uint32_t space : spaces) TIERCEL_CHECK(space < impl_->pool_of_space.size());
+  std::uint32_t hit_count = 0;
+  for (std::size_t first = 0; first < targets.size(); first += kPinGroups) {
+    const std::size_t count = std::min(kPinGroups, targets.size() - first);
+    const auto chunk_spaces = spaces.subspan(first, count);
+    const auto chunk_hits = hits.subspan(first, count);
+    const ReaderPin pin(impl_->epochs);
+    hit_count += impl_->LookupPinned([chunk_spaces](std::size_t i) { return chunk_spaces[i]; },
+                                     targets.subspan(first, count), chunk_hits);
+    for (std::size_t i = 0; i < count;) {  // Runs of one space are counted at once.
+      const std::size_t run_first = i;
+      std::uint64_t run_hits = 0;
+      for (; i < count && chunk_spaces[i] == chunk_spaces[run_first]; ++i)
+        run_hits += chunk_hits[i];
+      ReadCounters::Space& reads = impl_->Reads(pin.cell(), chunk_spaces[run_first]);
+      reads.lookups.fetch_add(i - run_first, std::memory_order_relaxed);
+      reads.hits.fetch_add(run_hits, std::memory_order_relaxed);
+    }
+  }
+  return hit_count;
+}
+
+bool GroupCache::Contains(std::uint32_t space, std::uint64_t key) const noexcept {
+  TIERCEL_CHECK(space < impl_->pool_of_space.size());
+  const ReaderPin pin(impl_->epochs);
+  return impl_->pool_of_space[space]->index().Find(HashGroup(space, key), space, key) !=
+         GroupIndex::kNoSlot;
+}
+
+bool GroupCache::Insert(std::uint32_t space, std::uint64_t key,
+                        std::span<const std::byte> bytes) noexcept {
+  TIERCEL_CHECK(space < impl_->pool_of_space.size());
+  GroupPool& pool = *impl_->pool_of_space[space];
+  TIERCEL_CHECK(bytes.size() == pool.group_size_bytes());
+  return pool.Insert(space, key, bytes.data());
+}
+
+GroupSpaceStats GroupCache::Stats(std::uint32_t space) const noexcept {
+  TIERCEL_CHECK(space < impl_->pool_of_space.size());
+  const auto read = [](const std::atomic<std::uint64_t>& counter) {
+    return counter.load(std::memory_order_relaxed);
+  };
+  const WriteCounters& writes = impl_->write_counters[space];
+  GroupSpaceStats stats;
+  // Evictions first: a group is counted in before it is counted out.
+  stats.evictions = read(writes.evictions);
+  stats.insertions = read(writes.insertions);
+  stats.rejections = read(writes.rejections);
+  stats.ghost_hits = read(writes.ghost_hits);
+  stats.resident_groups = stats.insertions - std::min(stats.insertions, stats.evictions);
+  for (std::uint32_t cell = 0; cell < ReaderEpochs::kCellCount; ++cell) {
+    const ReadCounters::Space& reads = impl_->Reads(cell, space);
+    stats.hits += read(reads.hits);
+    stats.lookups += read(reads.lookups);
+  }
+  return stats;
+}
+
+std::uint64_t GroupCache::capacity_groups() const noexcept {
+  std::uint64_t count = 0;
+  for (const auto& pool : impl_->pools) count += pool->slot_count();
+  return count;
+}
+
+std::uint64_t GroupCache::memory_bytes() const noexcept {
+  std::uint64_t bytes = impl_->own_bytes;
+  for (const auto& pool : impl_->pools) bytes += pool->memory_bytes();
+  return bytes;
+}
+
+std::string GroupCache::description() const {
+  std::string text;
+  for (const auto& pool : impl_->pools) {
+    if (!text.empty()) text += "; ";
+    text += fmt::format("{} slots of {} B, {}", pool->slot_count(), pool->group_size_bytes(),
+                        pool->pages());
+  }
+  return text;
+}
+
+}  // namespace tiercel

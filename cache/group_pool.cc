@@ -1,0 +1,169 @@
+#include "cache/group_pool.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+#include <utility>
+
+namespace tiercel {
+namespace {
+
+constexpr std::uint64_t AlignToLine(std::uint64_t bytes) noexcept {
+  return (bytes + 63) / 64 * 64;
+}
+
+}  // namespace
+
+GroupPool::Plan GroupPool::PlanFor(std::uint32_t group_size_bytes,
+                                   std::uint64_t slot_count) noexcept {
+  Plan plan;
+  plan.slot_count = static_cast<std::uint32_t>(slot_count);
+  plan.limbo_batch = static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(slot_count / (4 * kLimboBatches), 1, kLimboBatchMax));
+  plan.records_offset_bytes = AlignToLine(slot_count * group_size_bytes);
+  plan.buckets_offset_bytes =
+      AlignToLine(plan.records_offset_bytes + slot_count * sizeof(SlotRecord));
+  plan.ghosts_offset_bytes =
+      plan.buckets_offset_bytes + GroupIndex::BucketCount(slot_count) * sizeof(IndexBucket);
+  plan.limbo_offset_bytes =
+      plan.ghosts_offset_bytes + AlignToLine(slot_count * sizeof(std::uint32_t));
+  plan.size_bytes = Slab::RoundUp(plan.limbo_offset_bytes +
+                                  plan.limbo_batch * kLimboBatches * sizeof(LimboEntry));
+  return plan;
+}
+
+GroupPool::Plan GroupPool::LargestPlan(std::uint32_t group_size_bytes,
+                                       std::uint64_t budget_bytes) noexcept {
+  // Slots are u32 and slot + 1 must be one too.
+  std::uint64_t fits = 0;
+  std::uint64_t too_many = std::min<std::uint64_t>(budget_bytes / group_size_bytes + 1, ~0U - 1);
+  while (fits + 1 < too_many) {
+    const std::uint64_t middle = fits + (too_many - fits) / 2;
+    (PlanFor(group_size_bytes, middle).size_bytes <= budget_bytes ? fits : too_many) = middle;
+  }
+  return PlanFor(group_size_bytes, fits);
+}
+
+Result<std::unique_ptr<GroupPool>> GroupPool::Create(std::uint32_t group_size_bytes,
+                                                     std::uint64_t budget_bytes,
+                                                     ReaderEpochs& epochs,
+                                                     std::span<WriteCounters> counters) {
+  const Plan plan = LargestPlan(group_size_bytes, budget_bytes);
+  if (plan.slot_count < kSlotsMin) {
+    return Status(
+        StatusCode::kResourceExhausted,
+        fmt::format("a cache of {} B for groups of {} B holds {} of them; at least {} are needed "
+                    "({} B): raise the DRAM budget",
+                    budget_bytes, group_size_bytes, plan.slot_count, kSlotsMin,
+                    PlanFor(group_size_bytes, kSlotsMin).size_bytes));
+  }
+  Result<Slab> slab = Slab::Map(plan.size_bytes);
+  if (!slab.ok()) return std::move(slab).TakeStatus();
+  return std::unique_ptr<GroupPool>(
+      new GroupPool(group_size_bytes, plan, std::move(slab).value(), epochs, counters));
+}
+
+GroupPool::GroupPool(std::uint32_t group_size_bytes, const Plan& plan, Slab slab,
+                     ReaderEpochs& epochs, std::span<WriteCounters> counters) noexcept
+    : group_size_bytes_(group_size_bytes),
+      slot_count_(plan.slot_count),
+      limbo_batch_(plan.limbo_batch),
+      slab_(std::move(slab)),
+      epochs_(epochs),
+      counters_(counters),
+      groups_(slab_.bytes().data()),
+      // The kernel's zeroes are valid records, buckets, ghosts and limbo entries.
+      records_(reinterpret_cast<SlotRecord*>(groups_ + plan.records_offset_bytes)) {
+  auto* const buckets = reinterpret_cast<IndexBucket*>(groups_ + plan.buckets_offset_bytes);
+  auto* const ghosts = reinterpret_cast<std::uint32_t*>(groups_ + plan.ghosts_offset_bytes);
+  auto* const limbo = reinterpret_cast<LimboEntry*>(groups_ + plan.limbo_offset_bytes);
+  const std::size_t ghost_count =
+      AlignToLine(slot_count_ * sizeof(std::uint32_t)) / sizeof(std::uint32_t);
+  index_ = GroupIndex({buckets, GroupIndex::BucketCount(slot_count_)}, {records_, slot_count_});
+  policy_ = Policy({records_, slot_count_}, {ghosts, ghost_count});
+  limbo_ = {limbo, std::size_t{limbo_batch_} * kLimboBatches};
+}
+
+bool GroupPool::Insert(std::uint32_t space, std::uint64_t key, const std::byte* bytes) noexcept {
+  const std::uint64_t hash = HashGroup(space, key);
+  WriteCounters& counters = counters_[space];
+  MutexLock lock(mutex_);
+  if (index_.Find(hash, space, key) != GroupIndex::kNoSlot) return true;
+  const std::uint32_t slot = TakeSlot();
+  if (slot == GroupIndex::kNoSlot) {
+    counters.rejections.fetch_add(1, std::memory_order_relaxed);
+    return false;
+  }
+
+  // Nobody can reach the slot: plain writes, published by the index's release.
+  std::memcpy(groups_ + std::size_t{slot} * group_size_bytes_, bytes, group_size_bytes_);
+  SlotRecord& record = records_[slot];
+  record.key = key;
+  record.space = static_cast<std::uint8_t>(space);
+  if (!index_.Insert(hash, slot)) {
+    spare_slot_ = slot;
+    counters.rejections.fetch_add(1, std::memory_order_relaxed);
+    return false;
+  }
+  const bool came_back = policy_.Add(slot, hash);
+  counters.insertions.fetch_add(1, std::memory_order_relaxed);
+  counters.ghost_hits.fetch_add(came_back ? 1 : 0, std::memory_order_relaxed);
+  return true;
+}
+
+/// A slot that no reader can be looking at, or kNoSlot.
+std::uint32_t GroupPool::TakeSlot() noexcept {
+  if (spare_slot_ != GroupIndex::kNoSlot) {
+    return std::exchange(spare_slot_, GroupIndex::kNoSlot);
+  }
+  // Fresh slots in order, so that resident memory grows with use.
+  if (slots_ever_used_ < slot_count_) return slots_ever_used_++;
+
+  // One out, one in; at first a batch out. Where the slot that has waited longest is
+  // still in use, the offer is declined and limbo is one longer from now on: it grows
+  // to what the readers' stays need, and no further.
+  bool dropped = true;
+  while (dropped && limbo_count_ < limbo_batch_) dropped = DropOne();
+  if (dropped && limbo_count_ < limbo_.size()) dropped = DropOne();
+  if (limbo_count_ == 0 || !OldestIsFree()) return GroupIndex::kNoSlot;
+  const std::uint32_t slot = Limbo(0).slot;
+  limbo_first_ = static_cast<std::uint32_t>((limbo_first_ + 1) % limbo_.size());
+  --limbo_count_;
+  return slot;
+}
+
+GroupPool::LimboEntry& GroupPool::Limbo(std::uint32_t index) noexcept {
+  return limbo_[(limbo_first_ + index) % limbo_.size()];
+}
+
+/// Unlinks the slot that the policy gives up and puts it in limbo.
+bool GroupPool::DropOne() noexcept {
+  const std::uint32_t slot = policy_.Evict();
+  if (slot == Policy::kNoSlot) return false;
+  const SlotRecord& record = records_[slot];
+  index_.Remove(HashGroup(record.space, record.key), slot);
+  counters_[record.space].evictions.fetch_add(1, std::memory_order_relaxed);
+  assert(limbo_count_ < limbo_.size());
+  Limbo(limbo_count_++) = {.epoch = kOpen, .slot = slot};
+  if (++limbo_open_count_ >= limbo_batch_) CloseBatch();
+  return true;
+}
+
+/// Stamps the slots of the open epoch and looks which readers are still inside.
+void GroupPool::CloseBatch() noexcept {
+  const std::uint64_t epoch = epochs_.CloseEpoch();
+  for (; limbo_open_count_ > 0; --limbo_open_count_) {
+    Limbo(limbo_count_ - limbo_open_count_).epoch = epoch;
+  }
+  oldest_epoch_ = epochs_.OldestEpoch();
+}
+
+bool GroupPool::OldestIsFree() noexcept {
+  if (Limbo(0).epoch == kOpen) CloseBatch();
+  if (Limbo(0).epoch >= oldest_epoch_) oldest_epoch_ = epochs_.OldestEpoch();
+  return Limbo(0).epoch < oldest_epoch_;
+}
+
+}  // namespace tiercel

@@ -1,0 +1,140 @@
+#ifndef TIERCEL_CACHE_GROUP_POOL_H_
+#define TIERCEL_CACHE_GROUP_POOL_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/mutex.h"
+#include "cache/group_index.h"
+#include "cache/policy.h"
+#include "cache/reader_epochs.h"
+#include "cache/slab.h"
+#include "tiercel/status.h"
+
+namespace tiercel {
+
+/// What became of the groups that were offered to one space.
+///
+/// Threading: atomics of their own; writers add, anyone reads.
+struct WriteCounters {
+  std::atomic<std::uint64_t> insertions{0};
+  std::atomic<std::uint64_t> rejections{0};
+  std::atomic<std::uint64_t> evictions{0};
+  std::atomic<std::uint64_t> ghost_hits{0};
+};
+
+/// The groups of one size: slots in a slab, the index that finds them, the policy
+/// that gives them up.
+///
+/// A slot is free, linked (the index leads to it, its bytes do not change), or in
+/// limbo: unlinked, but a reader that found it before may still be copying. Slots
+/// leave limbo in the order in which they entered, once ReaderEpochs says that every
+/// such reader has left. An insertion that finds no free slot and none that has left
+/// limbo is declined: writers never wait for readers, nor readers for writers.
+///
+/// Threading: everything may run concurrently. What the readers' half returns is good
+/// while a ReaderPin of the pool's epochs is held that was taken before.
+class GroupPool {
+ public:
+  /// Takes memory for as many groups as fit `budget_bytes`. `epochs` and `counters`, one
+  /// entry a space, must outlive it.
+  /// Errors: kResourceExhausted (fewer than kSlotsMin fit; no address space).
+  [[nodiscard]] static Result<std::unique_ptr<GroupPool>> Create(std::uint32_t group_size_bytes,
+                                                                 std::uint64_t budget_bytes,
+                                                                 ReaderEpochs& epochs,
+                                                                 std::span<WriteCounters> counters);
+  GroupPool(const GroupPool&) = delete;
+  GroupPool& operator=(const GroupPool&) = delete;
+
+  // ---- readers ----
+
+  [[nodiscard]] const GroupIndex& index() const noexcept { return index_; }
+  [[nodiscard]] SlotRecord& record(std::uint32_t slot) const noexcept { return records_[slot]; }
+  /// The group in `slot`: group_size_bytes() of them.
+  [[nodiscard]] const std::byte* group(std::uint32_t slot) const noexcept {
+    return groups_ + std::size_t{slot} * group_size_bytes_;
+  }
+  [[nodiscard]] std::uint32_t group_size_bytes() const noexcept { return group_size_bytes_; }
+
+  // ---- writers ----
+
+  /// Offers a group. One writer at a time: may wait for another's copy. Returns whether
+  /// the group is resident now.
+  ///
+  ///   bytes  shape [group_size_bytes].
+  bool Insert(std::uint32_t space, std::uint64_t key, const std::byte* bytes) noexcept
+      TIERCEL_EXCLUDES(mutex_);
+
+  // ---- sizes ----
+
+  [[nodiscard]] std::uint32_t slot_count() const noexcept { return slot_count_; }
+  [[nodiscard]] std::uint64_t memory_bytes() const noexcept { return slab_.bytes().size(); }
+  [[nodiscard]] const std::string& pages() const noexcept { return slab_.pages(); }
+
+  /// Fewer slots than this are of no use.
+  static constexpr std::uint32_t kSlotsMin = 16;
+
+ private:
+  /// Slots in limbo, oldest first: a ring. Those of the open epoch have kOpen.
+  struct LimboEntry {
+    std::uint64_t epoch;
+    std::uint32_t slot;
+  };
+  static constexpr std::uint64_t kOpen = ~std::uint64_t{0};
+  /// An epoch is closed for this many slots at a time, so that scanning the readers'
+  /// cells (64 lines, some of them in other cores' caches) is shared by as many.
+  static constexpr std::uint32_t kLimboBatchMax = 64;
+  /// A reader stays for a few hundred copies, some 100 us, in which one writer drops a
+  /// few hundred groups at most.
+  static constexpr std::uint32_t kLimboBatches = 8;
+
+  /// Where each part lies in the slab.
+  struct Plan {
+    std::uint32_t slot_count = 0;
+    std::uint32_t limbo_batch = 0;
+    std::uint64_t records_offset_bytes = 0;
+    std::uint64_t buckets_offset_bytes = 0;
+    std::uint64_t ghosts_offset_bytes = 0;
+    std::uint64_t limbo_offset_bytes = 0;
+    std::uint64_t size_bytes = 0;
+  };
+  static Plan PlanFor(std::uint32_t group_size_bytes, std::uint64_t slot_count) noexcept;
+  static Plan LargestPlan(std::uint32_t group_size_bytes, std::uint64_t budget_bytes) noexcept;
+
+  GroupPool(std::uint32_t group_size_bytes, const Plan& plan, Slab slab, ReaderEpochs& epochs,
+            std::span<WriteCounters> counters) noexcept;
+
+  [[nodiscard]] std::uint32_t TakeSlot() noexcept TIERCEL_REQUIRES(mutex_);
+  [[nodiscard]] bool DropOne() noexcept TIERCEL_REQUIRES(mutex_);
+  [[nodiscard]] bool OldestIsFree() noexcept TIERCEL_REQUIRES(mutex_);
+  void CloseBatch() noexcept TIERCEL_REQUIRES(mutex_);
+  [[nodiscard]] LimboEntry& Limbo(std::uint32_t index) noexcept TIERCEL_REQUIRES(mutex_);
+
+  const std::uint32_t group_size_bytes_;
+  const std::uint32_t slot_count_;
+  const std::uint32_t limbo_batch_;
+  const Slab slab_;
+  ReaderEpochs& epochs_;
+  const std::span<WriteCounters> counters_;
+  std::byte* const groups_;
+  SlotRecord* const records_;
+  GroupIndex index_;  // Its writer's half is guarded by mutex_.
+
+  Mutex mutex_;
+  Policy policy_ TIERCEL_GUARDED_BY(mutex_);
+  std::uint32_t slots_ever_used_ TIERCEL_GUARDED_BY(mutex_) = 0;
+  std::uint32_t spare_slot_ TIERCEL_GUARDED_BY(mutex_) = GroupIndex::kNoSlot;
+  std::span<LimboEntry> limbo_ TIERCEL_GUARDED_BY(mutex_);
+  std::uint32_t limbo_first_ TIERCEL_GUARDED_BY(mutex_) = 0;
+  std::uint32_t limbo_count_ TIERCEL_GUARDED_BY(mutex_) = 0;
+  std::uint32_t limbo_open_count_ TIERCEL_GUARDED_BY(mutex_) = 0;
+  std::uint64_t oldest_epoch_ TIERCEL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace tiercel
+
+#endif  // TIERCEL_CACHE_GROUP_POOL_H_
