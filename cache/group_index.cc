@@ -20,26 +20,19 @@ void GroupIndex::AddOverflow(IndexBucket& bucket, std::int64_t change) noexcept 
 }
 
 bool GroupIndex::Insert(std::uint64_t hash, std::uint32_t slot) noexcept {
-  const std::uint32_t home = ReduceHash(hash, bucket_count_);
-  std::uint32_t bucket_index = home;
-  std::uint32_t full_buckets = 0;
+  std::uint32_t step = 0;
   std::uint32_t free_ways = 0;
-  for (; full_buckets < kPathBuckets; ++full_buckets) {
-    const IndexBucket& bucket = buckets_[bucket_index];
+  for (; step < kPathBuckets; ++step) {
+    const IndexBucket& bucket = buckets_[PathBucket(hash, step)];
     free_ways = MatchTags(bucket.tags[0].load(std::memory_order_relaxed),
                           bucket.tags[1].load(std::memory_order_relaxed), 0);
     if (free_ways != 0) break;
-    bucket_index = Next(bucket_index, hash);
   }
   if (free_ways == 0) return false;
 
   // The counts first: a reader that finds the tag must not have been turned back.
-  std::uint32_t passed = home;
-  for (std::uint32_t i = 0; i < full_buckets; ++i) {
-    AddOverflow(buckets_[passed], 1);
-    passed = Next(passed, hash);
-  }
-  IndexBucket& bucket = buckets_[bucket_index];
+  for (std::uint32_t i = 0; i < step; ++i) AddOverflow(buckets_[PathBucket(hash, i)], 1);
+  IndexBucket& bucket = buckets_[PathBucket(hash, step)];
   const auto way = static_cast<std::uint32_t>(std::countr_zero(free_ways));
   assert(bucket.slots[way].load(std::memory_order_relaxed) == 0);
   bucket.slots[way].store(slot + 1, std::memory_order_release);
@@ -48,23 +41,16 @@ bool GroupIndex::Insert(std::uint64_t hash, std::uint32_t slot) noexcept {
 }
 
 void GroupIndex::Remove(std::uint64_t hash, std::uint32_t slot) noexcept {
-  const std::uint32_t home = ReduceHash(hash, bucket_count_);
-  std::uint32_t bucket_index = home;
-  for (std::uint32_t i = 0; i < kPathBuckets; ++i) {
-    IndexBucket& bucket = buckets_[bucket_index];
+  for (std::uint32_t step = 0; step < kPathBuckets; ++step) {
+    IndexBucket& bucket = buckets_[PathBucket(hash, step)];
     for (std::uint32_t way = 0; way < IndexBucket::kWays; ++way) {
       if (bucket.slots[way].load(std::memory_order_relaxed) != slot + 1) continue;
       SetTag(bucket, way, 0);
-      // The link itself: what ReaderEpochs' proof calls the removal.
+      // The link itself: what the proof in reader_epochs.h calls the removal.
       bucket.slots[way].store(0, std::memory_order_relaxed);
-      std::uint32_t passed = home;
-      for (std::uint32_t j = 0; j < i; ++j) {
-        AddOverflow(buckets_[passed], -1);
-        passed = Next(passed, hash);
-      }
+      for (std::uint32_t i = 0; i < step; ++i) AddOverflow(buckets_[PathBucket(hash, i)], -1);
       return;
     }
-    bucket_index = Next(bucket_index, hash);
   }
   assert(false && "the slot is not in the index");
 }

@@ -110,10 +110,9 @@ class GroupIndex {
   /// Slot of the group, or kNoSlot.
   [[nodiscard]] std::uint32_t Find(std::uint64_t hash, std::uint32_t space,
                                    std::uint64_t key) const noexcept {
-    std::uint32_t bucket_index = ReduceHash(hash, bucket_count_);
     const std::uint8_t tag = TagOf(hash);
-    for (std::uint32_t i = 0; i < kPathBuckets; ++i) {
-      const IndexBucket& bucket = buckets_[bucket_index];
+    for (std::uint32_t step = 0; step < kPathBuckets; ++step) {
+      const IndexBucket& bucket = buckets_[PathBucket(hash, step)];
       const std::uint64_t high = bucket.tags[1].load(std::memory_order_relaxed);
       std::uint32_t matches = MatchTags(bucket.tags[0].load(std::memory_order_relaxed), high, tag);
       for (; matches != 0; matches &= matches - 1) {
@@ -122,7 +121,6 @@ class GroupIndex {
         if (Holds(slot, space, key)) return slot;
       }
       if ((high >> IndexBucket::kOverflowShift) == 0) return kNoSlot;
-      bucket_index = Next(bucket_index, hash);
     }
     return kNoSlot;
   }
@@ -139,12 +137,10 @@ class GroupIndex {
     const auto tag = static_cast<std::uint8_t>(hash);
     return tag == 0 ? 1 : tag;  // 0 means a free way.
   }
-  /// The next bucket of the path: a stride of the group's own, so that the overflow
-  /// of a crowded bucket spreads.
-  [[nodiscard]] std::uint32_t Next(std::uint32_t bucket_index, std::uint64_t hash) const noexcept {
-    const std::uint32_t stride = 1 + (static_cast<std::uint32_t>(hash >> 8) & 0xFF);
-    const std::uint64_t next = std::uint64_t{bucket_index} + stride;
-    return static_cast<std::uint32_t>(next < bucket_count_ ? next : next % bucket_count_);
+  /// Bucket `step` of the group's path: unrelated to the one before, so that the
+  /// overflow of a crowded bucket spreads over all.
+  [[nodiscard]] std::uint32_t PathBucket(std::uint64_t hash, std::uint32_t step) const noexcept {
+    return ReduceHash(step == 0 ? hash : SplitMix64(hash + step), bucket_count_);
   }
   static void SetTag(IndexBucket& bucket, std::uint32_t way, std::uint8_t tag) noexcept;
   static void AddOverflow(IndexBucket& bucket, std::int64_t change) noexcept;

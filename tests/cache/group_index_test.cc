@@ -60,8 +60,8 @@ TEST(GroupIndexTest, EqualHashesAreToldApartByKeyAndSpace) {
 }
 
 TEST(GroupIndexTest, AFullBucketOverflowsAndIsFoundUntilThePathIsFull) {
-  // 100 buckets, equal hashes: one path of eight buckets, 96 ways.
-  Fixture f(100, 97);
+  // Equal hashes: one path of eight buckets, 96 ways.
+  Fixture f(10'000, 97);
   for (std::uint32_t slot = 0; slot < 96; ++slot) ASSERT_TRUE(f.Insert(7, slot, slot)) << slot;
   EXPECT_FALSE(f.Insert(7, 96, 96));
   EXPECT_EQ(f.index.Find(7, 0, 96), GroupIndex::kNoSlot);
@@ -77,7 +77,7 @@ TEST(GroupIndexTest, AFullBucketOverflowsAndIsFoundUntilThePathIsFull) {
 }
 
 TEST(GroupIndexTest, RemovalLeavesNoTombstones) {
-  Fixture f(100, 96);
+  Fixture f(10'000, 96);
   for (int round = 0; round < 3; ++round) {
     for (std::uint32_t slot = 0; slot < 96; ++slot) ASSERT_TRUE(f.Insert(7, slot, slot));
     for (std::uint32_t slot = 0; slot < 96; ++slot) f.index.Remove(7, (slot * 37) % 96);
