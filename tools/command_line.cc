@@ -195,6 +195,11 @@ std::string FormatDifferent(std::uint64_t row_count) {
   return row_count == 0 ? "0 rows differ" : FormatCount(row_count) + " DIFFERENT rows";
 }
 
+std::string FormatEngine(const StoreStats& stats) {
+  if (stats.engine_description.starts_with(stats.engine)) return stats.engine_description;
+  return fmt::format("{}: {}", stats.engine, stats.engine_description);
+}
+
 double Ratio(double numerator, double denominator) noexcept {
   return denominator > 0.0 ? numerator / denominator : 0.0;
 }

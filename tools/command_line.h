@@ -51,6 +51,9 @@ enum class ExitCode : int {
 /// finds is never the end of "10 rows differ".
 [[nodiscard]] std::string FormatDifferent(std::uint64_t row_count);
 
+/// The engine of a store: its description, which mostly begins with its name.
+[[nodiscard]] std::string FormatEngine(const StoreStats& stats);
+
 /// numerator / denominator; 0 where there is nothing to divide by.
 [[nodiscard]] double Ratio(double numerator, double denominator) noexcept;
 

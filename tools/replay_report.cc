@@ -66,8 +66,7 @@ std::string HeadLines(const ReplayReport& report) {
       report.schedule.chunk_tokens == 1 ? "" : "s",
       report.schedule.mode == ReplayMode::kDecode ? "stream and step" : "step");
   text += Line("checkpoint", fmt::format("{} ({}), layers {}", report.path, report.layout, layers));
-  text +=
-      Line("engine", fmt::format("{}: {}", report.stats.engine, report.stats.engine_description));
+  text += Line("engine", FormatEngine(report.stats));
   if (!report.stats.engine_fallback.empty()) {
     text += Line("", fmt::format("FELL BACK from io_uring: {}", report.stats.engine_fallback));
   }

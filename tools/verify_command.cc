@@ -203,8 +203,7 @@ void PrintReport(const CheckpointInfo& info, const Verified& verified) {
         fmt::format("... and {} more rows\n", FormatCount(finding_count - report.findings.size())));
   }
   if (verified.stats) {
-    Print(
-        fmt::format("engine {}: {}\n", verified.stats->engine, verified.stats->engine_description));
+    Print(fmt::format("read through {}\n", FormatEngine(*verified.stats)));
     if (!verified.stats->engine_fallback.empty()) {
       Print(fmt::format("fell back from io_uring: {}\n", verified.stats->engine_fallback));
     }

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,10 @@ struct ModelCase {
   const char* model;
   std::vector<std::string> more;
 };
+
+void PrintTo(const ModelCase& model, std::ostream* out) {
+  *out << model.name;
+}
 
 class CliVerifyTest : public ::testing::TestWithParam<ModelCase> {
  protected:
