@@ -3,8 +3,7 @@
 #
 #   scripts/fuzz.sh SECONDS
 #
-# A fuzzer NAME_fuzz starts from the inputs in fuzz/corpus/NAME, where that folder
-# is there, and keeps what it finds under build/fuzz/corpus. A crash leaves its
+# A fuzzer starts from the inputs in fuzz/corpus/ITS_NAME, where that folder is there, and keeps what it finds under build/fuzz/corpus. A crash leaves its
 # input in build/fuzz/crash-* and fails the script.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,7 +15,7 @@ found=0
 for program in build/fuzz/fuzz/*_fuzz; do
   [[ -x "${program}" ]] || continue
   found=$((found + 1))
-  name=$(basename "${program}" _fuzz)
+  name=$(basename "${program}")
   mkdir -p "build/fuzz/corpus/${name}"
   corpora=("build/fuzz/corpus/${name}")
   [[ -d "fuzz/corpus/${name}" ]] && corpora+=("fuzz/corpus/${name}")
