@@ -3,8 +3,9 @@
 #
 #   scripts/fuzz.sh SECONDS
 #
-# A fuzzer starts from the inputs in fuzz/corpus/ITS_NAME, where that folder is there, and keeps what it finds under build/fuzz/corpus. A crash leaves its
-# input in build/fuzz/crash-* and fails the script.
+# A fuzzer starts from the inputs in fuzz/corpus/ITS_NAME, where that folder is
+# there, and keeps what it finds under build/fuzz/corpus. A crash leaves its input in
+# build/fuzz/crash-* and fails the script.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:?usage: scripts/fuzz.sh SECONDS}
