@@ -87,5 +87,13 @@ ExitCode Main(int argc, char** argv) {
 }  // namespace tiercel::tools
 
 int main(int argc, char** argv) {
-  return static_cast<int>(tiercel::tools::Main(argc, argv));
+  try {
+    return static_cast<int>(tiercel::tools::Main(argc, argv));
+  } catch (const std::exception& error) {
+    // From declaring the options: a mistake in this program, or no memory at all.
+    std::fprintf(stderr, "tiercel: %s\n", error.what());
+  } catch (...) {
+    std::fputs("tiercel: an unknown exception\n", stderr);
+  }
+  return static_cast<int>(tiercel::tools::ExitCode::kFailure);
 }
