@@ -7,29 +7,46 @@ namespace tiercel {
 
 std::string_view Name(StatusCode code) noexcept {
   switch (code) {
-    case StatusCode::kOk: return "OK";
-    case StatusCode::kInvalidArgument: return "INVALID_ARGUMENT";
-    case StatusCode::kNotFound: return "NOT_FOUND";
-    case StatusCode::kAlreadyExists: return "ALREADY_EXISTS";
-    case StatusCode::kPermissionDenied: return "PERMISSION_DENIED";
-    case StatusCode::kResourceExhausted: return "RESOURCE_EXHAUSTED";
-    case StatusCode::kIoError: return "IO_ERROR";
-    case StatusCode::kCorruption: return "CORRUPTION";
-    case StatusCode::kUnavailable: return "UNAVAILABLE";
-    case StatusCode::kCancelled: return "CANCELLED";
-    case StatusCode::kPartial: return "PARTIAL";
-    case StatusCode::kCount: break;
+    case StatusCode::kOk:
+      return "OK";
+    case StatusCode::kInvalidArgument:
+      return "INVALID_ARGUMENT";
+    case StatusCode::kNotFound:
+      return "NOT_FOUND";
+    case StatusCode::kAlreadyExists:
+      return "ALREADY_EXISTS";
+    case StatusCode::kPermissionDenied:
+      return "PERMISSION_DENIED";
+    case StatusCode::kResourceExhausted:
+      return "RESOURCE_EXHAUSTED";
+    case StatusCode::kIoError:
+      return "IO_ERROR";
+    case StatusCode::kCorruption:
+      return "CORRUPTION";
+    case StatusCode::kUnavailable:
+      return "UNAVAILABLE";
+    case StatusCode::kCancelled:
+      return "CANCELLED";
+    case StatusCode::kPartial:
+      return "PARTIAL";
+    case StatusCode::kCount:
+      break;
   }
   return "UNKNOWN";
 }
 
 std::string_view Name(RowStatus status) noexcept {
   switch (status) {
-    case RowStatus::kOk: return "OK";
-    case RowStatus::kDead: return "DEAD";
-    case RowStatus::kOutOfRange: return "OUT_OF_RANGE";
-    case RowStatus::kIoError: return "IO_ERROR";
-    case RowStatus::kCorruption: return "CORRUPTION";
+    case RowStatus::kOk:
+      return "OK";
+    case RowStatus::kDead:
+      return "DEAD";
+    case RowStatus::kOutOfRange:
+      return "OUT_OF_RANGE";
+    case RowStatus::kIoError:
+      return "IO_ERROR";
+    case RowStatus::kCorruption:
+      return "CORRUPTION";
   }
   return "UNKNOWN";
 }

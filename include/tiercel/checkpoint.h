@@ -47,12 +47,12 @@ struct LayerTable {
 
 /// A checkpoint's tables: what they are and where they lie.
 struct CheckpointInfo {
-  std::string path;                 ///< As given to InspectCheckpoint.
-  std::string layout;               ///< "deepseek-v4.1", "qwen3.8" or "engram-demo".
+  std::string path;    ///< As given to InspectCheckpoint.
+  std::string layout;  ///< "deepseek-v4.1", "qwen3.8" or "engram-demo".
   Recipe recipe;
   std::vector<TableFile> files;
-  std::vector<LayerTable> layers;   ///< In the order of recipe.layers.
-  std::uint64_t table_bytes = 0;    ///< All table rows, scales included.
+  std::vector<LayerTable> layers;  ///< In the order of recipe.layers.
+  std::uint64_t table_bytes = 0;   ///< All table rows, scales included.
   /// Set for a checkpoint made by MakeCheckpoint: each row's bytes are a function
   /// of this seed (see SyntheticRow in synthetic.h).
   std::optional<std::uint64_t> synthetic_seed;

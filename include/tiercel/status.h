@@ -14,9 +14,9 @@ namespace tiercel {
 /// The kinds of failure that a caller may want to tell apart.
 enum class StatusCode : std::uint8_t {
   kOk = 0,
-  kInvalidArgument,    ///< The caller broke a documented precondition, or an input file is malformed.
-  kNotFound,           ///< No file, tensor, layer or device of that name.
-  kAlreadyExists,      ///< The output is there already; nothing was overwritten.
+  kInvalidArgument,  ///< The caller broke a documented precondition, or an input file is malformed.
+  kNotFound,         ///< No file, tensor, layer or device of that name.
+  kAlreadyExists,    ///< The output is there already; nothing was overwritten.
   kPermissionDenied,   ///< The operating system refused access.
   kResourceExhausted,  ///< Out of host memory, HBM, ring entries, file descriptors or disk.
   kIoError,            ///< The kernel or device reported a failure.

@@ -71,31 +71,31 @@ struct LayerOutput {
 /// Counters of one (layer, order). A group is the H rows of one n-gram.
 struct OrderStats {
   std::uint32_t layer_id = 0;
-  std::uint32_t order = 0;              ///< n of the n-gram.
-  std::uint64_t groups = 0;             ///< Groups asked for, dead positions left out.
-  std::uint64_t dram_hits = 0;          ///< Served from DRAM at once.
-  std::uint64_t joined = 0;             ///< Waited for a read that was under way for another.
-  std::uint64_t fetches = 0;            ///< Read from disk.
-  std::uint64_t failed_groups = 0;      ///< Fetches with a row that could not be read.
+  std::uint32_t order = 0;          ///< n of the n-gram.
+  std::uint64_t groups = 0;         ///< Groups asked for, dead positions left out.
+  std::uint64_t dram_hits = 0;      ///< Served from DRAM at once.
+  std::uint64_t joined = 0;         ///< Waited for a read that was under way for another.
+  std::uint64_t fetches = 0;        ///< Read from disk.
+  std::uint64_t failed_groups = 0;  ///< Fetches with a row that could not be read.
   std::uint64_t cache_insertions = 0;
   std::uint64_t cache_evictions = 0;
   std::uint64_t cache_resident_groups = 0;
 };
 
 struct StoreStats {
-  std::vector<OrderStats> orders;         ///< By layer, then order.
-  std::uint64_t single_rows = 0;          ///< Rows asked for outside of a group.
-  std::uint64_t device_reads = 0;         ///< Reads that were sent to the device.
-  std::uint64_t device_read_bytes = 0;    ///< Bytes of them, whole blocks.
-  std::uint64_t device_read_retries = 0;  ///< Reads that were tried again.
-  std::uint64_t device_read_failures = 0; ///< Reads that failed for good.
+  std::vector<OrderStats> orders;          ///< By layer, then order.
+  std::uint64_t single_rows = 0;           ///< Rows asked for outside of a group.
+  std::uint64_t device_reads = 0;          ///< Reads that were sent to the device.
+  std::uint64_t device_read_bytes = 0;     ///< Bytes of them, whole blocks.
+  std::uint64_t device_read_retries = 0;   ///< Reads that were tried again.
+  std::uint64_t device_read_failures = 0;  ///< Reads that failed for good.
   std::uint64_t dram_budget_bytes = 0;
-  std::uint64_t cache_bytes = 0;          ///< Memory of the cache, metadata included.
-  std::uint64_t resident_scale_bytes = 0; ///< 0 where scales are read from disk.
-  std::uint64_t read_buffer_bytes = 0;    ///< Rings, read buffers, groups in flight.
-  std::string engine;                     ///< "io_uring" or "pread".
-  std::string engine_description;         ///< Its flags, block size, O_DIRECT or not.
-  std::string engine_fallback;            ///< Empty, or why kAuto is not on io_uring.
+  std::uint64_t cache_bytes = 0;           ///< Memory of the cache, metadata included.
+  std::uint64_t resident_scale_bytes = 0;  ///< 0 where scales are read from disk.
+  std::uint64_t read_buffer_bytes = 0;     ///< Rings, read buffers, groups in flight.
+  std::string engine;                      ///< "io_uring" or "pread".
+  std::string engine_description;          ///< Its flags, block size, O_DIRECT or not.
+  std::string engine_fallback;             ///< Empty, or why kAuto is not on io_uring.
   std::string cache_description;
 };
 
@@ -157,9 +157,10 @@ class Store {
   [[nodiscard]] const Hasher& hasher() const noexcept;
   [[nodiscard]] StoreStats Stats() const;
 
- private:
-  struct Impl;
+  struct Impl;  ///< The library's own; its header is not installed.
   explicit Store(std::unique_ptr<Impl> impl) noexcept;
+
+ private:
   std::unique_ptr<Impl> impl_;
 };
 

@@ -25,7 +25,9 @@ ScratchDir::~ScratchDir() {
   std::filesystem::remove_all(path_, ignored);
 }
 
-std::string ScratchDir::File(std::string_view name) const { return path_ + "/" + std::string(name); }
+std::string ScratchDir::File(std::string_view name) const {
+  return path_ + "/" + std::string(name);
+}
 
 std::string ScratchDir::Write(std::string_view name, std::string_view bytes) const {
   std::string path = File(name);

@@ -1,0 +1,119 @@
+#ifndef TIERCEL_STORE_IO_THREAD_H_
+#define TIERCEL_STORE_IO_THREAD_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "cache/group_cache.h"
+#include "io/device.h"
+#include "store/counters.h"
+#include "store/fetch_table.h"
+#include "store/row_locator.h"
+#include "store/space.h"
+#include "tiercel/checkpoint.h"
+#include "tiercel/hasher.h"
+
+namespace tiercel {
+
+/// What the I/O threads of a store share. All of it outlives them.
+struct IoContext {
+  const Layout& layout;
+  const Hasher& hasher;
+  const RowLocator& locator;
+  const Device& device;
+  const std::vector<TableFile>& files;  ///< The device's, for messages.
+  FetchTable& fetches;
+  GroupCache& cache;
+  Counters& counters;
+  std::uint32_t read_attempts_max = 3;
+  /// Receives one line for the first reads that fail for good.
+  std::function<void(std::string_view)> log;
+};
+
+/// One thread with one read queue: takes fetches by earliest deadline, keeps the
+/// queue full, retries what fails, and delivers finished groups to their waiters
+/// and to the cache.
+///
+/// A group's rows are read into a buffer of the thread's own; when the last read
+/// is done the group goes to the cache if it is whole, out of the fetch table, and
+/// to every waiter. A row that cannot be read is zero and marked; it keeps the
+/// group out of the cache, never the other rows from their waiters.
+///
+/// Threading: Wake() may be called by any thread. The destructor stops the thread;
+/// reads in flight are waited for and dropped.
+class IoThread final : private ReadSink {
+ public:
+  /// Takes all memory and starts the thread.
+  IoThread(const IoContext& context, std::unique_ptr<ReadQueue> queue);
+  IoThread(const IoThread&) = delete;
+  IoThread& operator=(const IoThread&) = delete;
+  ~IoThread() override;
+
+  /// Memory of one thread besides its queue.
+  [[nodiscard]] static std::uint64_t MemoryBytes(const Layout& layout,
+                                                 std::uint32_t queue_depth) noexcept;
+
+  /// Has the thread look for new fetches.
+  void Wake() noexcept { queue_->Wake(); }
+
+ private:
+  /// A fetch that this thread reads.
+  struct Group {
+    Fetch* fetch = nullptr;
+    std::uint32_t next_row = 0;  ///< Rows before it have all their reads submitted.
+    std::uint32_t next_part = 0;
+    std::uint32_t reads_pending = 0;  ///< Submitted and not completed.
+    std::uint32_t failed_rows = 0;
+  };
+  /// A read in flight.
+  struct Read {
+    ReadRequest request;
+    std::uint32_t group = 0;
+    std::uint32_t row = 0;
+    std::uint32_t row_offset_bytes = 0;
+    std::uint32_t attempts = 0;
+  };
+
+  void Loop() noexcept;
+  void Refill() noexcept;
+  bool BeginGroup() noexcept;
+  void SubmitReads(std::uint32_t group_index) noexcept;
+  void SubmitRead(std::uint32_t read_index) noexcept;
+  void OnRead(const ReadCompletion& completion) noexcept override;
+  void FailRow(std::uint32_t group_index, std::uint32_t row, const Read& read,
+               int os_error) noexcept;
+  void FinishIfDone(std::uint32_t group_index) noexcept;
+
+  [[nodiscard]] bool AllSubmitted(const Group& group) const noexcept;
+  [[nodiscard]] std::span<std::byte> BytesOf(std::uint32_t group_index) noexcept;
+  [[nodiscard]] std::span<RowId> RowsOf(std::uint32_t group_index) noexcept;
+  [[nodiscard]] std::span<RowStatus> StatusesOf(std::uint32_t group_index) noexcept;
+
+  static constexpr std::uint32_t kNone = ~std::uint32_t{0};
+
+  const IoContext& context_;
+  std::unique_ptr<ReadQueue> queue_;
+  // One more group than reads: the one whose reads are being submitted.
+  std::vector<Group> groups_;
+  std::vector<std::uint32_t> free_groups_;
+  std::vector<Read> reads_;
+  std::vector<std::uint32_t> free_reads_;
+  std::vector<std::uint32_t> retries_;   ///< Reads to submit again when there is room.
+  std::vector<std::byte> bytes_;         ///< Shape [groups, space_size_bytes_max].
+  std::vector<RowId> rows_;              ///< Shape [groups, head_count].
+  std::vector<RowStatus> statuses_;      ///< Shape [groups, head_count].
+  std::uint32_t current_group_ = kNone;  ///< The group whose reads are being submitted.
+  bool failure_logged_ = false;
+  std::atomic<bool> stop_ = false;
+  std::thread thread_;  // Last: starts when all else is there.
+};
+
+}  // namespace tiercel
+
+#endif  // TIERCEL_STORE_IO_THREAD_H_

@@ -1,0 +1,365 @@
+// The life of a batch, top to bottom, in the order in which things happen:
+//
+//   Lookup           keeps two windows of the batch under way
+//     FillWindow       cuts a window off the token runs
+//     ProbeTokens      hashes it: mixes, group keys
+//     ServeFromCache   copies hits; what is missed becomes a waiter
+//     Launch           queues a fetch for each missed group, or joins one
+//       ... I/O threads (io_thread.cc) read rows, fill the cache, deliver ...
+//     Finish           waits until every row is in place
+//
+// LookupRows is the same with row ids in place of tokens: ProbeRows finds the
+// groups among them.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "store/store_impl.h"
+
+namespace tiercel {
+namespace {
+
+/// Groups of one window. While one window is waited for, the next is queued, so
+/// the disk never runs dry in between; 2 * 16,384 waiters of 72 B are 2.3 MB for
+/// each Lookup() that runs.
+constexpr std::uint32_t kWindowGroups = 16384;
+
+/// A slice of a run is at least this long, unless the run itself is shorter: then
+/// the tokens before a slice are history enough for any order (order_max <= 8).
+constexpr std::size_t kSliceTokensMin = 8;
+
+/// Groups that are copied aside at a time to be dequantised: 64 * 2,112 B stay in
+/// the second-level cache.
+constexpr std::size_t kDequantizeGroups = 64;
+
+/// A batch on loan from the pool. Given back when done with; cancelled first if it
+/// was not waited for, so that no early return leaves a read writing to the caller.
+class BatchLease {
+ public:
+  BatchLease(Store::Impl& store, std::span<const BatchLayer> layers, RowOutput format)
+      : store_(&store), batch_(store.batches.Acquire()) {
+    batch_->Reset(store.layout, layers, format);
+  }
+  BatchLease(BatchLease&& other) noexcept
+      : store_(other.store_), batch_(std::exchange(other.batch_, nullptr)) {}
+  BatchLease& operator=(BatchLease&& other) noexcept {
+    std::swap(store_, other.store_);
+    std::swap(batch_, other.batch_);
+    return *this;
+  }
+  ~BatchLease() {
+    if (batch_ == nullptr) return;
+    batch_->Cancel(*store_->fetches);
+    store_->batches.Release(batch_);
+  }
+
+  Batch& operator*() const noexcept { return *batch_; }
+  Batch* operator->() const noexcept { return batch_; }
+
+ private:
+  Store::Impl* store_;
+  Batch* batch_;
+};
+
+std::uint64_t NowNs() noexcept {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                        std::chrono::steady_clock::now().time_since_epoch())
+                                        .count());
+}
+
+// ---- 1. What the caller gave ------------------------------------------------------
+
+/// Checks one output against `row_count` rows and says where its rows go.
+Result<BatchLayer> CheckOutput(const Store::Impl& store, const LayerOutput& output,
+                               std::uint64_t row_count, RowOutput format) {
+  Result<std::uint32_t> layer_index = store.FindLayer(output.layer_id);
+  if (!layer_index.ok()) return std::move(layer_index).TakeStatus();
+  const ServedLayer& layer = store.layout.layers[layer_index.value()];
+  const std::uint32_t row_size_bytes =
+      format == RowOutput::kStored ? layer.row_size_bytes : layer.shape.value_count * 2;
+  if (output.rows.size() != row_count * row_size_bytes) {
+    return Status(
+        StatusCode::kInvalidArgument,
+        fmt::format("layer {}: the output has {} B, but {} rows of {} B take {} B", output.layer_id,
+                    output.rows.size(), row_count, row_size_bytes, row_count * row_size_bytes));
+  }
+  if (output.row_status.size() != row_count) {
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("layer {}: row_status has {} entries for {} rows", output.layer_id,
+                              output.row_status.size(), row_count));
+  }
+  if (format == RowOutput::kBf16 &&
+      reinterpret_cast<std::uintptr_t>(output.rows.data()) % alignof(std::uint16_t) != 0) {
+    return Status(
+        StatusCode::kInvalidArgument,
+        fmt::format("layer {}: the output of bf16 values is not 2-byte aligned", output.layer_id));
+  }
+  return BatchLayer{.layer_index = layer_index.value(),
+                    .rows = output.rows,
+                    .row_status = output.row_status,
+                    .output_row_size_bytes = row_size_bytes};
+}
+
+/// Cuts the next window of at most `tokens_max` tokens off `runs`, going on at
+/// (`run`, `token`). Returns its tokens: more than 0 while there are any.
+std::size_t FillWindow(std::span<const TokenRun> runs, std::size_t tokens_max, std::size_t& run,
+                       std::size_t& token, std::vector<TokenRun>& slices) {
+  slices.clear();
+  std::size_t room = tokens_max;
+  while (run < runs.size() && room > 0) {
+    const TokenRun& whole = runs[run];
+    const std::size_t rest = whole.tokens.size() - token;
+    if (rest > room && room < kSliceTokensMin) break;
+    const std::size_t count = std::min(rest, room);
+    if (count > 0) {
+      slices.push_back({.history = token == 0 ? whole.history : whole.tokens.first(token),
+                        .tokens = whole.tokens.subspan(token, count)});
+    }
+    room -= count;
+    token += count;
+    if (token == whole.tokens.size()) {
+      ++run;
+      token = 0;
+    }
+  }
+  return tokens_max - room;
+}
+
+// ---- 2. Hits ----------------------------------------------------------------------
+
+/// Serves scratch.targets (keys) and scratch.target_rows from the cache; notes a
+/// waiter for each group that is not there.
+void ServeFromCache(Store::Impl& store, Batch& batch, std::uint32_t layer_slot,
+                    std::uint32_t space_index, RowOutput format) {
+  Batch::Scratch& scratch = batch.scratch();
+  const Space& space = store.layout.spaces[space_index];
+  const BatchLayer& layer = batch.layers()[layer_slot];
+  const std::size_t count = scratch.targets.size();
+  scratch.hits.resize(count);
+  const bool stored = format == RowOutput::kStored;
+  const std::size_t step = stored ? std::max<std::size_t>(count, 1) : kDequantizeGroups;
+  if (!stored) scratch.groups.resize(kDequantizeGroups * space.size_bytes);
+
+  std::uint64_t hit_count = 0;
+  for (std::size_t first = 0; first < count; first += step) {
+    const auto targets = std::span(scratch.targets).subspan(first, std::min(step, count - first));
+    const auto rows = std::span(scratch.target_rows).subspan(first, targets.size());
+    const auto hits = std::span(scratch.hits).subspan(first, targets.size());
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+      targets[i].destination = stored ? layer.rows.data() + rows[i] * layer.output_row_size_bytes
+                                      : scratch.groups.data() + i * space.size_bytes;
+    }
+    hit_count += store.cache->Lookup(space_index, targets, hits);
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+      if (hits[i] == 0) {
+        batch.AddWaiter(layer_slot, space_index, targets[i].key, rows[i]);
+      } else if (stored) {
+        batch.MarkOk(layer_slot, rows[i], space.row_count);
+      } else {
+        batch.Write(layer_slot, space, rows[i],
+                    std::span(scratch.groups).subspan(i * space.size_bytes, space.size_bytes));
+      }
+    }
+  }
+  store.counters.spaces[space_index].lookups.Add(count);
+  store.counters.spaces[space_index].dram_hits.Add(hit_count);
+}
+
+/// Hashes the window's slices for every layer of the batch and serves what is
+/// cached. The rows of the window's first token go to output token `first_token`.
+Status ProbeTokens(Store::Impl& store, Batch& batch, std::uint64_t first_token, RowOutput format) {
+  const Layout& layout = store.layout;
+  Batch::Scratch& scratch = batch.scratch();
+  std::size_t token_count = 0;
+  for (const TokenRun& slice : scratch.slices) token_count += slice.tokens.size();
+  scratch.mixes.resize(token_count * layout.order_count);
+  scratch.dead.resize(token_count);
+  for (std::uint32_t slot = 0; slot < batch.layers().size(); ++slot) {
+    const ServedLayer& layer = layout.layers[batch.layers()[slot].layer_index];
+    std::size_t hashed = 0;
+    for (const TokenRun& slice : scratch.slices) {
+      const std::size_t count = slice.tokens.size();
+      Status status = store.hasher.Mixes(
+          layer.recipe_index, slice,
+          std::span(scratch.mixes).subspan(hashed * layout.order_count, count * layout.order_count),
+          std::span(scratch.dead).subspan(hashed, count));
+      if (!status.ok()) return status;
+      hashed += count;
+    }
+    for (std::size_t token = 0; token < token_count; ++token) {
+      if (scratch.dead[token] == 0) continue;
+      batch.WriteFailed(slot, (first_token + token) * layout.column_count, layout.column_count,
+                        RowStatus::kDead);
+    }
+    for (std::uint32_t order = 0; order < layout.order_count; ++order) {
+      scratch.targets.clear();
+      scratch.target_rows.clear();
+      for (std::size_t token = 0; token < token_count; ++token) {
+        if (scratch.dead[token] != 0) continue;
+        const std::uint64_t mix = scratch.mixes[token * layout.order_count + order];
+        scratch.targets.push_back({.key = store.hasher.GroupKey(layer.recipe_index, order, mix)});
+        scratch.target_rows.push_back((first_token + token) * layout.column_count +
+                                      std::uint64_t{order} * layout.head_count);
+      }
+      ServeFromCache(store, batch, slot, layer.first_space + order, format);
+    }
+  }
+  return {};
+}
+
+/// The order whose H columns `rows` may be: its first id lies in that order's
+/// column 0. Nothing if there is none, or fewer than H ids.
+std::optional<std::uint32_t> OrderOfRows(const Store::Impl& store, const ServedLayer& layer,
+                                         std::span<const RowId> rows) {
+  const LayerRecipe& recipe = store.checkpoint.recipe.layers[layer.recipe_index];
+  const std::uint32_t head_count = store.layout.head_count;
+  if (rows.size() < head_count) return std::nullopt;
+  for (std::uint32_t order = 0; order < store.layout.order_count; ++order) {
+    const std::uint32_t column = order * head_count;
+    const std::uint64_t offset = recipe.offsets[column];
+    if (Index(rows[0]) >= offset && Index(rows[0]) - offset < recipe.head_sizes[column]) {
+      return order;
+    }
+  }
+  return std::nullopt;
+}
+
+/// Finds the groups among `rows`, serves what is cached and notes waiters for the
+/// rest; rows outside of a group wait one by one. Stops when the batch is full:
+/// returns how many rows it took.
+std::size_t ProbeRows(Store::Impl& store, Batch& batch, std::span<const RowId> rows,
+                      std::uint64_t row_index, RowOutput format) {
+  const Layout& layout = store.layout;
+  Batch::Scratch& scratch = batch.scratch();
+  const ServedLayer& layer = layout.layers[batch.layers()[0].layer_index];
+  scratch.probes.clear();
+  std::size_t done = 0;
+  while (done < rows.size() && scratch.probes.size() < kWindowGroups) {
+    const std::span<const RowId> rest = rows.subspan(done);
+    const std::uint64_t output_row = row_index + done;
+    if (const auto order = OrderOfRows(store, layer, rest); order.has_value()) {
+      const auto key =
+          store.hasher.GroupKeyOfRows(layer.recipe_index, *order, rest.first(layout.head_count));
+      if (key.has_value()) {
+        scratch.probes.push_back({layer.first_space + *order, *key, output_row});
+        done += layout.head_count;
+        continue;
+      }
+    }
+    if (Index(rest[0]) >= layer.row_count) {
+      batch.WriteFailed(0, output_row, 1, RowStatus::kOutOfRange);
+    } else {
+      scratch.probes.push_back({layer.single_space, Index(rest[0]), output_row});
+    }
+    ++done;
+  }
+  for (std::uint32_t order = 0; order < layout.order_count; ++order) {
+    scratch.targets.clear();
+    scratch.target_rows.clear();
+    for (const Batch::Probe& probe : scratch.probes) {
+      if (probe.space != layer.first_space + order) continue;
+      scratch.targets.push_back({.key = probe.key});
+      scratch.target_rows.push_back(probe.row_index);
+    }
+    ServeFromCache(store, batch, 0, layer.first_space + order, format);
+  }
+  for (const Batch::Probe& probe : scratch.probes) {
+    if (probe.space != layer.single_space) continue;
+    batch.AddWaiter(0, probe.space, probe.key, probe.row_index);
+    store.counters.spaces[probe.space].lookups.Add(1);
+  }
+  return done;
+}
+
+// ---- 3. Misses --------------------------------------------------------------------
+
+/// Queues a fetch for every waiter of the batch. Blocks only while the fetch table
+/// is full.
+void Launch(Store::Impl& store, Batch& batch) {
+  const std::span<Waiter> waiters = batch.waiters();
+  if (waiters.empty()) return;
+  batch.Publish();
+  const auto wake = [&store](std::size_t count) {
+    for (std::size_t i = 0; i < std::min(count, store.io_threads.size()); ++i) {
+      store.io_threads[i]->Wake();
+    }
+  };
+  const std::uint32_t created =
+      store.fetches->Add(waiters, NowNs(), [&store, &wake] { wake(store.io_threads.size()); });
+  wake(created);
+  for (const Waiter& waiter : waiters) {
+    SpaceCounters& counters = store.counters.spaces[waiter.space];
+    (waiter.joined ? counters.joined : counters.fetches).Add(1);
+  }
+}
+
+/// Waits for the batch. Returns its failed rows.
+std::uint64_t Finish(const BatchLease& batch) {
+  batch->WaitAll();
+  return batch->failed_row_count();
+}
+
+Status Outcome(std::uint64_t failed_row_count, std::uint64_t row_count) {
+  if (failed_row_count == 0) return {};
+  return Status(StatusCode::kPartial,
+                fmt::format("{} of {} rows could not be delivered; row_status says which and why",
+                            failed_row_count, row_count));
+}
+
+}  // namespace
+
+Status Store::Impl::Lookup(std::span<const TokenRun> runs, std::span<const LayerOutput> outputs,
+                           RowOutput format) {
+  std::uint64_t token_count = 0;
+  for (const TokenRun& run : runs) token_count += run.tokens.size();
+  const std::uint64_t row_count = token_count * layout.column_count;
+  std::vector<BatchLayer> layers;
+  for (const LayerOutput& output : outputs) {
+    Result<BatchLayer> layer = CheckOutput(*this, output, row_count, format);
+    if (!layer.ok()) return std::move(layer).TakeStatus();
+    layers.push_back(layer.value());
+  }
+  if (layers.empty()) return {};
+
+  const std::size_t window_tokens_max =
+      std::max(kSliceTokensMin, std::size_t{kWindowGroups} / (layout.order_count * layers.size()));
+  std::optional<BatchLease> previous;  // Launched, not yet waited for.
+  std::uint64_t failed_row_count = 0;
+  std::size_t run = 0;
+  std::size_t token = 0;  // Of that run.
+  for (std::uint64_t first_token = 0; first_token < token_count;) {
+    BatchLease current(*this, layers, format);
+    std::vector<TokenRun>& slices = current->scratch().slices;
+    const std::size_t window_tokens = FillWindow(runs, window_tokens_max, run, token, slices);
+    Status status = ProbeTokens(*this, *current, first_token, format);
+    if (!status.ok()) return status;
+    Launch(*this, *current);
+    if (previous.has_value()) failed_row_count += Finish(*previous);
+    previous = std::move(current);
+    first_token += window_tokens;
+  }
+  if (previous.has_value()) failed_row_count += Finish(*previous);
+  return Outcome(failed_row_count, row_count * layers.size());
+}
+
+Status Store::Impl::LookupRows(std::span<const RowId> rows, const LayerOutput& output,
+                               RowOutput format) {
+  Result<BatchLayer> layer = CheckOutput(*this, output, rows.size(), format);
+  if (!layer.ok()) return std::move(layer).TakeStatus();
+  std::optional<BatchLease> previous;
+  std::uint64_t failed_row_count = 0;
+  for (std::size_t done = 0; done < rows.size();) {
+    BatchLease current(*this, {&layer.value(), 1}, format);
+    done += ProbeRows(*this, *current, rows.subspan(done), done, format);
+    Launch(*this, *current);
+    if (previous.has_value()) failed_row_count += Finish(*previous);
+    previous = std::move(current);
+  }
+  if (previous.has_value()) failed_row_count += Finish(*previous);
+  return Outcome(failed_row_count, rows.size());
+}
+
+}  // namespace tiercel

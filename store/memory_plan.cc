@@ -1,0 +1,63 @@
+#include "store/memory_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "store/fetch_table.h"
+#include "store/io_thread.h"
+#include "store/resident_part.h"
+
+namespace tiercel {
+namespace {
+
+/// 32,768 groups keep one ring of depth 128 busy for 32,768 * 8 / 128 = 2,048 full
+/// rounds: a lookup is not held up by the table before the disk holds it up.
+constexpr std::uint32_t kFetchCapacity = 32768;
+
+}  // namespace
+
+std::uint64_t ScaleBytes(const CheckpointInfo& checkpoint, const Layout& layout) {
+  std::uint64_t total = 0;
+  for (const ServedLayer& served : layout.layers) {
+    const std::vector<RowPart>& parts = checkpoint.layers[served.recipe_index].parts;
+    for (std::size_t part = 1; part < parts.size(); ++part) {
+      total += ResidentPart::MemoryBytes(parts[part]);
+    }
+  }
+  return total;
+}
+
+Result<MemoryPlan> PlanMemory(const StoreOptions& options, const CheckpointInfo& checkpoint,
+                              const Layout& layout, const Device& device) {
+  MemoryPlan plan;
+  plan.budget_bytes = options.dram_budget_bytes;
+  plan.fetch_capacity = kFetchCapacity;
+  plan.read_bytes = FetchTable::MemoryBytes(plan.fetch_capacity) +
+                    options.io_thread_count * (device.queue_size_bytes() +
+                                               IoThread::MemoryBytes(layout, options.queue_depth));
+  if (plan.read_bytes >= plan.budget_bytes) {
+    return Status(
+        StatusCode::kResourceExhausted,
+        fmt::format("a DRAM budget of {} B does not hold the read buffers of {} thread(s) "
+                    "at depth {} ({} B): raise the budget or lower threads or depth",
+                    plan.budget_bytes, options.io_thread_count, options.queue_depth,
+                    plan.read_bytes));
+  }
+  const std::uint64_t left_bytes = plan.budget_bytes - plan.read_bytes;
+  const std::uint64_t scale_bytes = ScaleBytes(checkpoint, layout);
+  if (options.scales == ScalePlacement::kResident && scale_bytes >= left_bytes) {
+    return Status(StatusCode::kResourceExhausted,
+                  fmt::format("resident scales take {} B, but a DRAM budget of {} B leaves {} B: "
+                              "raise the budget or leave the scales on disk",
+                              scale_bytes, plan.budget_bytes, left_bytes));
+  }
+  if (options.scales == ScalePlacement::kResident ||
+      (options.scales == ScalePlacement::kAuto && scale_bytes <= left_bytes / 2)) {
+    plan.scale_bytes = scale_bytes;
+  }
+  plan.cache_bytes = left_bytes - plan.scale_bytes;
+  return plan;
+}
+
+}  // namespace tiercel

@@ -1,0 +1,36 @@
+#ifndef TIERCEL_STORE_MEMORY_PLAN_H_
+#define TIERCEL_STORE_MEMORY_PLAN_H_
+
+#include <cstdint>
+
+#include "io/device.h"
+#include "store/space.h"
+#include "tiercel/checkpoint.h"
+#include "tiercel/status.h"
+#include "tiercel/store.h"
+
+namespace tiercel {
+
+/// How a store's budget is spent. The parts sum to at most the budget.
+struct MemoryPlan {
+  std::uint64_t budget_bytes = 0;
+  std::uint32_t fetch_capacity = 0;  ///< Fetches queued or under way.
+  std::uint64_t read_bytes = 0;      ///< Queues, groups being read, fetch table.
+  std::uint64_t scale_bytes = 0;     ///< Resident scales; 0 where they stay on disk.
+  std::uint64_t cache_bytes = 0;     ///< All the rest.
+};
+
+/// Bytes of all parts but the first of every served layer: V4.1's scales.
+[[nodiscard]] std::uint64_t ScaleBytes(const CheckpointInfo& checkpoint, const Layout& layout);
+
+/// Divides options.dram_budget_bytes: what reading needs, then scales by
+/// options.scales, the rest to the cache.
+/// Errors: kResourceExhausted (the budget does not hold what reading needs, or the
+/// scales that kResident demands; the message names the figures).
+[[nodiscard]] Result<MemoryPlan> PlanMemory(const StoreOptions& options,
+                                            const CheckpointInfo& checkpoint, const Layout& layout,
+                                            const Device& device);
+
+}  // namespace tiercel
+
+#endif  // TIERCEL_STORE_MEMORY_PLAN_H_

@@ -1,0 +1,281 @@
+#include "tiercel/store.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <new>
+#include <set>
+#include <utility>
+
+#include "store/store_impl.h"
+
+namespace tiercel {
+namespace {
+
+constexpr std::uint64_t kBudgetBytesMin = std::uint64_t{16} << 20;
+
+Status CheckOptions(const StoreOptions& options) {
+  const auto refuse = [](std::string_view name, std::uint64_t value, std::string_view range) {
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("StoreOptions::{} is {}, but must be {}", name, value, range));
+  };
+  if (options.dram_budget_bytes < kBudgetBytesMin) {
+    return refuse("dram_budget_bytes", options.dram_budget_bytes, "at least 16 MiB");
+  }
+  if (options.io_thread_count < 1 || options.io_thread_count > 64) {
+    return refuse("io_thread_count", options.io_thread_count, "in [1, 64]");
+  }
+  if (options.queue_depth < 1 || options.queue_depth > 4096) {
+    return refuse("queue_depth", options.queue_depth, "in [1, 4096]");
+  }
+  if (options.read_attempts_max < 1 || options.read_attempts_max > 100) {
+    return refuse("read_attempts_max", options.read_attempts_max, "in [1, 100]");
+  }
+  return {};
+}
+
+Result<Layout> MakeLayout(const CheckpointInfo& checkpoint,
+                          const std::vector<std::uint32_t>& layer_ids) {
+  const Recipe& recipe = checkpoint.recipe;
+  Layout layout;
+  layout.order_count = recipe.order_count();
+  layout.head_count = recipe.parameters.head_count;
+  layout.column_count = recipe.column_count();
+  const std::set<std::uint32_t> wanted(layer_ids.begin(), layer_ids.end());
+  for (const std::uint32_t layer_id : wanted) {
+    if (!recipe.FindLayer(layer_id).has_value()) {
+      return Status(StatusCode::kNotFound,
+                    fmt::format("{}: layer {} has no Engram table", checkpoint.path, layer_id));
+    }
+  }
+  for (std::uint32_t i = 0; i < checkpoint.layers.size(); ++i) {
+    const LayerTable& table = checkpoint.layers[i];
+    if (!wanted.empty() && !wanted.contains(table.layer_id)) continue;
+    layout.layers.push_back(ServedLayer{.layer_id = table.layer_id,
+                                        .recipe_index = i,
+                                        .shape = table.shape,
+                                        .row_size_bytes = table.shape.row_size_bytes(),
+                                        .row_count = table.row_count});
+  }
+  const auto add_space = [&layout](std::uint32_t layer_index, std::uint32_t order_index,
+                                   std::uint32_t row_count) {
+    const std::uint32_t size_bytes = row_count * layout.layers[layer_index].row_size_bytes;
+    layout.spaces.push_back(Space{layer_index, order_index, row_count, size_bytes});
+    layout.space_size_bytes_max = std::max(layout.space_size_bytes_max, size_bytes);
+    return static_cast<std::uint32_t>(layout.spaces.size() - 1);
+  };
+  for (std::uint32_t i = 0; i < layout.layers.size(); ++i) {
+    layout.layers[i].first_space = static_cast<std::uint32_t>(layout.spaces.size());
+    for (std::uint32_t order = 0; order < layout.order_count; ++order) {
+      add_space(i, order, layout.head_count);
+    }
+  }
+  layout.group_space_count = static_cast<std::uint32_t>(layout.spaces.size());
+  for (std::uint32_t i = 0; i < layout.layers.size(); ++i) {
+    layout.layers[i].single_space = add_space(i, Space::kSingleRows, 1);
+  }
+  return layout;
+}
+
+Status OutOfMemory() {
+  return Status(StatusCode::kResourceExhausted, "no memory for the scratch of a lookup");
+}
+
+/// Serialises a caller's log function; stderr where there is none.
+std::function<void(std::string_view)> MakeLog(std::function<void(std::string_view)> log) {
+  auto mutex = std::make_shared<Mutex>();
+  return [mutex, log = std::move(log)](std::string_view line) {
+    MutexLock lock(*mutex);
+    if (log) {
+      log(line);
+    } else {
+      std::fprintf(stderr, "tiercel: %.*s\n", static_cast<int>(line.size()), line.data());
+    }
+  };
+}
+
+std::uint32_t PartSizeBytesMax(const CheckpointInfo& checkpoint) {
+  std::uint32_t size_bytes = 1;
+  for (const LayerTable& table : checkpoint.layers) {
+    for (const RowPart& part : table.parts) size_bytes = std::max(size_bytes, part.size_bytes);
+  }
+  return size_bytes;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Store>> Store::Open(const std::string& path, const StoreOptions& options) {
+  Result<CheckpointInfo> checkpoint = InspectCheckpoint(path);
+  if (!checkpoint.ok()) return std::move(checkpoint).TakeStatus();
+  EngineChoice choice = EngineChoice::kAuto;
+  if (options.engine == Engine::kUring) choice = EngineChoice::kUring;
+  if (options.engine == Engine::kPread) choice = EngineChoice::kPread;
+  return OpenStoreOn(std::move(checkpoint).value(), options,
+                     [choice](const std::vector<std::string>& paths, const DeviceOptions& device) {
+                       return OpenDevice(choice, paths, device);
+                     });
+}
+
+namespace {
+
+/// Takes a layer's scales into DRAM, as the plan says.
+Status LoadScales(Store::Impl& impl, const std::function<void(std::string_view)>& log) {
+  for (std::uint32_t i = 0; i < impl.layout.layers.size(); ++i) {
+    const LayerTable& table = impl.checkpoint.layers[impl.layout.layers[i].recipe_index];
+    for (std::uint32_t part = 1; part < table.parts.size(); ++part) {
+      Result<std::unique_ptr<ResidentPart>> resident =
+          ResidentPart::Load(impl.checkpoint.files, table.parts[part], log);
+      if (!resident.ok()) return std::move(resident).TakeStatus();
+      impl.locator.SetResident(i, part, std::move(resident).value());
+    }
+  }
+  return {};
+}
+
+Status StartIoThreads(Store::Impl& impl, const StoreOptions& options,
+                      const std::function<void(std::string_view)>& log) {
+  impl.io_context.emplace(IoContext{.layout = impl.layout,
+                                    .hasher = impl.hasher,
+                                    .locator = impl.locator,
+                                    .device = *impl.opened.device,
+                                    .files = impl.checkpoint.files,
+                                    .fetches = *impl.fetches,
+                                    .cache = *impl.cache,
+                                    .counters = impl.counters,
+                                    .read_attempts_max = options.read_attempts_max,
+                                    .log = log});
+  for (std::uint32_t i = 0; i < options.io_thread_count; ++i) {
+    Result<std::unique_ptr<ReadQueue>> queue = impl.opened.device->NewQueue();
+    if (!queue.ok()) return std::move(queue).TakeStatus();
+    impl.io_threads.push_back(
+        std::make_unique<IoThread>(*impl.io_context, std::move(queue).value()));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const StoreOptions& options,
+                                           const OpenDeviceFunction& open_device) {
+  if (Status status = CheckOptions(options); !status.ok()) return status;
+  Result<Layout> layout = MakeLayout(checkpoint, options.layer_ids);
+  if (!layout.ok()) return std::move(layout).TakeStatus();
+  Result<Hasher> hasher = Hasher::Create(checkpoint.recipe, options.token_map);
+  if (!hasher.ok()) return std::move(hasher).TakeStatus();
+  auto impl = std::make_unique<Store::Impl>(std::move(checkpoint), std::move(hasher).value(),
+                                            std::move(layout).value());
+  const auto log = MakeLog(options.log);
+
+  std::vector<std::string> paths;
+  for (const TableFile& file : impl->checkpoint.files) paths.push_back(file.path);
+  Result<OpenedDevice> opened =
+      open_device(paths, DeviceOptions{.depth = options.queue_depth,
+                                       .read_size_bytes_max = PartSizeBytesMax(impl->checkpoint)});
+  if (!opened.ok()) return std::move(opened).TakeStatus();
+  impl->opened = std::move(opened).value();
+  if (!impl->opened.fallback_reason.empty()) {
+    log(fmt::format("reading with {} instead of io_uring: {}", impl->opened.device->description(),
+                    impl->opened.fallback_reason));
+  }
+
+  Result<MemoryPlan> plan =
+      PlanMemory(options, impl->checkpoint, impl->layout, *impl->opened.device);
+  if (!plan.ok()) return std::move(plan).TakeStatus();
+  impl->plan = plan.value();
+  GroupCacheOptions cache_options{.budget_bytes = impl->plan.cache_bytes};
+  for (std::uint32_t i = 0; i < impl->layout.group_space_count; ++i) {
+    cache_options.group_size_bytes.push_back(impl->layout.spaces[i].size_bytes);
+  }
+  Result<std::unique_ptr<GroupCache>> cache = GroupCache::Create(cache_options);
+  if (!cache.ok()) return std::move(cache).TakeStatus();
+  impl->cache = std::move(cache).value();
+  impl->fetches = std::make_unique<FetchTable>(impl->plan.fetch_capacity);
+  if (impl->plan.scale_bytes > 0) {
+    if (Status status = LoadScales(*impl, log); !status.ok()) return status;
+  }
+  if (Status status = StartIoThreads(*impl, options, log); !status.ok()) return status;
+  return std::unique_ptr<Store>(new Store(std::move(impl)));
+}
+
+Store::Store(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
+Store::~Store() = default;
+
+Status Store::Lookup(std::span<const TokenRun> runs, std::span<const LayerOutput> outputs,
+                     RowOutput format) {
+  try {
+    return impl_->Lookup(runs, outputs, format);
+  } catch (const std::bad_alloc&) {
+    return OutOfMemory();
+  }
+}
+
+Status Store::LookupRows(std::span<const RowId> rows, const LayerOutput& output, RowOutput format) {
+  try {
+    return impl_->LookupRows(rows, output, format);
+  } catch (const std::bad_alloc&) {
+    return OutOfMemory();
+  }
+}
+
+Result<std::uint32_t> Store::Impl::FindLayer(std::uint32_t layer_id) const {
+  for (std::uint32_t i = 0; i < layout.layers.size(); ++i) {
+    if (layout.layers[i].layer_id == layer_id) return i;
+  }
+  return Status(StatusCode::kNotFound, fmt::format("layer {} is not served by the store of {}",
+                                                   layer_id, checkpoint.path));
+}
+
+Result<std::uint32_t> Store::OutputRowSizeBytes(std::uint32_t layer_id, RowOutput format) const {
+  Result<std::uint32_t> layer = impl_->FindLayer(layer_id);
+  if (!layer.ok()) return std::move(layer).TakeStatus();
+  const ServedLayer& served = impl_->layout.layers[layer.value()];
+  return format == RowOutput::kStored ? served.row_size_bytes
+                                      : served.shape.value_count * std::uint32_t{2};
+}
+
+const CheckpointInfo& Store::checkpoint() const noexcept {
+  return impl_->checkpoint;
+}
+const Hasher& Store::hasher() const noexcept {
+  return impl_->hasher;
+}
+
+StoreStats Store::Stats() const {
+  const Impl& impl = *impl_;
+  StoreStats stats;
+  for (std::uint32_t i = 0; i < impl.layout.spaces.size(); ++i) {
+    const Space& space = impl.layout.spaces[i];
+    const SpaceCounters& counters = impl.counters.spaces[i];
+    if (space.single_rows()) {
+      stats.single_rows += counters.lookups.Get();
+      continue;
+    }
+    const GroupSpaceStats cache = impl.cache->Stats(i);
+    stats.orders.push_back(OrderStats{.layer_id = impl.layout.layers[space.layer_index].layer_id,
+                                      .order = space.order_index + 2,
+                                      .groups = counters.lookups.Get(),
+                                      .dram_hits = counters.dram_hits.Get(),
+                                      .joined = counters.joined.Get(),
+                                      .fetches = counters.fetches.Get(),
+                                      .failed_groups = counters.failed.Get(),
+                                      .cache_insertions = cache.insertions,
+                                      .cache_evictions = cache.evictions,
+                                      .cache_resident_groups = cache.resident_groups});
+  }
+  stats.device_reads = impl.counters.device_reads.Get();
+  stats.device_read_bytes = impl.counters.device_read_bytes.Get();
+  stats.device_read_retries = impl.counters.device_read_retries.Get();
+  stats.device_read_failures = impl.counters.device_read_failures.Get();
+  stats.dram_budget_bytes = impl.plan.budget_bytes;
+  stats.cache_bytes = impl.cache->memory_bytes();
+  stats.resident_scale_bytes = impl.locator.resident_bytes();
+  stats.read_buffer_bytes = impl.plan.read_bytes;
+  stats.engine = Name(impl.opened.device->engine());
+  stats.engine_description = impl.opened.device->description();
+  stats.engine_fallback = impl.opened.fallback_reason;
+  stats.cache_description = impl.cache->description();
+  return stats;
+}
+
+}  // namespace tiercel

@@ -1,0 +1,65 @@
+#ifndef TIERCEL_STORE_STORE_IMPL_H_
+#define TIERCEL_STORE_STORE_IMPL_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/mutex.h"
+#include "cache/group_cache.h"
+#include "io/device.h"
+#include "store/batch.h"
+#include "store/counters.h"
+#include "store/fetch_table.h"
+#include "store/io_thread.h"
+#include "store/memory_plan.h"
+#include "store/row_locator.h"
+#include "store/space.h"
+#include "tiercel/store.h"
+
+namespace tiercel {
+
+/// All that a store is made of, in the order in which it may be taken down: I/O
+/// threads (last member, first to go) use everything above them.
+struct Store::Impl {
+  Impl(CheckpointInfo checkpoint_info, Hasher row_hasher, Layout served)
+      : checkpoint(std::move(checkpoint_info)),
+        hasher(std::move(row_hasher)),
+        layout(std::move(served)),
+        locator(checkpoint, layout),
+        counters(layout.spaces.size()) {}
+
+  CheckpointInfo checkpoint;
+  Hasher hasher;
+  Layout layout;
+  RowLocator locator;
+  Counters counters;
+  MemoryPlan plan;
+  OpenedDevice opened;
+  std::unique_ptr<FetchTable> fetches;
+  std::unique_ptr<GroupCache> cache;
+  BatchPool batches;
+  std::optional<IoContext> io_context;
+  std::vector<std::unique_ptr<IoThread>> io_threads;
+
+  // ---- lookup.cc: the life of a batch -------------------------------------------
+  Status Lookup(std::span<const TokenRun> runs, std::span<const LayerOutput> outputs,
+                RowOutput format);
+  Status LookupRows(std::span<const RowId> rows, const LayerOutput& output, RowOutput format);
+
+  /// Index into Layout::layers. Errors: kNotFound.
+  [[nodiscard]] Result<std::uint32_t> FindLayer(std::uint32_t layer_id) const;
+};
+
+/// Opens the store on a device of the caller's: how tests put faults under it.
+/// Errors: as Store::Open.
+using OpenDeviceFunction =
+    std::function<Result<OpenedDevice>(const std::vector<std::string>&, const DeviceOptions&)>;
+[[nodiscard]] Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint,
+                                                         const StoreOptions& options,
+                                                         const OpenDeviceFunction& open_device);
+
+}  // namespace tiercel
+
+#endif  // TIERCEL_STORE_STORE_IMPL_H_
