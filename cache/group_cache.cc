@@ -25,8 +25,8 @@ constexpr std::size_t kPinGroups = 256;
 
 /// How many groups ahead of the copy a bucket is asked for, and then the slot.
 /// bench/cache_bench.cc (cache_hit) measures both.
-constexpr std::size_t kBucketAhead = 12;
-constexpr std::size_t kSlotAhead = 4;
+constexpr std::size_t kBucketAhead = 14;
+constexpr std::size_t kSlotAhead = 6;
 
 /// Counts of the readers that entered through one cell: a line or more of their own.
 struct alignas(64) ReadCounters {
