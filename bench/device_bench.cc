@@ -3,13 +3,13 @@
 // buffers (the sink looks at one byte), more than one queue, the page cache.
 //
 // Give each run another --seed: offsets that were read before may be in the cache of
-// the disk or of a virtual machine's host, and read twice as fast. (Fio likewise: it
-// repeats its offsets unless told --randrepeat=0 or a --randseed.)
+// the disk or of a virtual machine's host, and then read several times as fast. Fio
+// repeats its offsets too, whatever its --randseed, unless told --randrepeat=0.
 //
 // To compare with the same through fio, in turns:
 //   fio --name=r --filename=FILE --ioengine=io_uring --direct=1 --rw=randread --bs=4k
 //       --iodepth=D --registerfiles=1 --fixedbufs=1 --time_based --runtime=3
-//       --norandommap --randseed=SEED
+//       --norandommap --randrepeat=0
 
 #include <fmt/format.h>
 #include <sys/resource.h>
