@@ -77,6 +77,8 @@ void IoThread::Loop() noexcept {
     Refill();
     queue_->Run(*this, kIdleWait);
   }
+  // A ring with a single issuer can only be drained by it: not by the destructor.
+  while (queue_->in_flight() > 0) queue_->Run(*this, kIdleWait);
 }
 
 /// Submits until the queue is full or there is nothing to read.

@@ -1,0 +1,152 @@
+// Goal: a group is fetched once however many wait for it, by earliest deadline;
+// waiters come off in any order; a full table makes Add() wait and loses nothing.
+//
+// Method: the table by itself, with waiters that belong to no real batch; a seeded
+// model of waiting sets checks random operations.
+
+#include "store/fetch_table.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <map>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "base/prng.h"
+
+namespace tiercel {
+namespace {
+
+std::vector<Waiter> Waiters(const std::vector<std::uint64_t>& keys) {
+  std::vector<Waiter> waiters;
+  for (const std::uint64_t key : keys) waiters.push_back(Waiter{.space = 0, .key = key});
+  return waiters;
+}
+
+std::size_t CountWaiters(const Waiter* waiter) {
+  std::size_t count = 0;
+  for (; waiter != nullptr; waiter = waiter->next) ++count;
+  return count;
+}
+
+const auto kNotFull = [] { ADD_FAILURE() << "the table is full"; };
+
+TEST(FetchTableTest, AGroupIsFetchedOnceForAllWhoWait) {
+  FetchTable table(8);
+  std::vector<Waiter> first = Waiters({1, 2, 1});
+  std::vector<Waiter> second = Waiters({2, 1});
+  EXPECT_EQ(table.Add(first, 10, kNotFull), 2U);
+  Fetch* const taken = table.Take();
+  ASSERT_NE(taken, nullptr);
+  EXPECT_EQ(table.Add(second, 10, kNotFull), 0U);  // Joins the taken one too.
+  EXPECT_EQ(taken->key, 1U);
+  EXPECT_EQ(CountWaiters(table.Finish(taken)), 3U);
+  Fetch* const other = table.Take();
+  ASSERT_NE(other, nullptr);
+  EXPECT_EQ(CountWaiters(table.Finish(other)), 2U);
+  EXPECT_EQ(table.Take(), nullptr);
+}
+
+TEST(FetchTableTest, EarliestDeadlineComesFirstAndAJoinPromotes) {
+  FetchTable table(8);
+  std::vector<Waiter> late = Waiters({1, 2, 3});
+  std::vector<Waiter> early = Waiters({4});
+  std::vector<Waiter> promote = Waiters({3});
+  table.Add(late, 100, kNotFull);
+  table.Add(early, 50, kNotFull);
+  table.Add(promote, 10, kNotFull);
+  std::vector<std::uint64_t> order;
+  while (Fetch* const fetch = table.Take()) order.push_back(fetch->key);
+  EXPECT_EQ(order, (std::vector<std::uint64_t>{3, 4, 1, 2}));
+}
+
+TEST(FetchTableTest, WithdrawnWaitersLeaveAndUnwantedFetchesGo) {
+  FetchTable table(8);
+  std::vector<Waiter> first = Waiters({1, 2});
+  std::vector<Waiter> second = Waiters({2, 3});
+  table.Add(first, 1, kNotFull);
+  table.Add(second, 1, kNotFull);
+  EXPECT_EQ(table.Withdraw(first), 2U);
+  EXPECT_EQ(table.Withdraw(first), 0U);
+  EXPECT_EQ(table.queued_count(), 2U);  // 2 is still wanted, and 3.
+  Fetch* const taken = table.Take();
+  EXPECT_EQ(table.Withdraw(second), 2U);
+  EXPECT_EQ(table.Finish(taken), nullptr);  // Taken: it runs on, for nobody.
+  EXPECT_EQ(table.queued_count(), 0U);
+}
+
+TEST(FetchTableTest, AFullTableMakesAddWaitAndLosesNothing) {
+  FetchTable table(4);
+  std::vector<std::uint64_t> keys(1000);
+  for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = i;
+  std::vector<Waiter> waiters = Waiters(keys);
+  std::atomic<std::uint32_t> full_count = 0;
+  std::atomic<bool> done = false;
+  std::thread adder([&] {
+    EXPECT_EQ(table.Add(waiters, 1, [&] { ++full_count; }), keys.size());
+    done = true;
+  });
+  std::set<std::uint64_t> seen;
+  while (seen.size() < keys.size()) {
+    Fetch* const fetch = table.Take();
+    if (fetch == nullptr) {
+      std::this_thread::yield();
+      continue;
+    }
+    seen.insert(fetch->key);
+    EXPECT_EQ(CountWaiters(table.Finish(fetch)), 1U);
+  }
+  adder.join();
+  EXPECT_TRUE(done);
+  EXPECT_GT(full_count.load(), 0U);
+}
+
+TEST(FetchTableTest, RandomOperationsAgreeWithAModel) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    SCOPED_TRACE(::testing::Message() << "seed " << seed);
+    Prng prng(seed);
+    FetchTable table(64);
+    std::vector<std::vector<Waiter>> batches(200);
+    std::map<std::uint64_t, std::size_t> waiting;  // By key: how many.
+    std::vector<Fetch*> taken;
+    for (std::vector<Waiter>& batch : batches) {
+      std::vector<std::uint64_t> keys(1 + prng.Below(4));
+      for (std::uint64_t& key : keys) key = prng.Below(40);
+      batch = Waiters(keys);
+      table.Add(batch, prng.Below(100), kNotFull);
+      for (const std::uint64_t key : keys) ++waiting[key];
+      if (prng.Below(3) == 0) {
+        std::vector<Waiter>& victim = batches[prng.Below(batches.size())];
+        for (const Waiter& waiter : victim) {
+          if (waiter.fetch != nullptr) --waiting[waiter.key];
+        }
+        table.Withdraw(victim);
+      }
+      if (Fetch* const fetch = prng.Below(2) == 0 ? table.Take() : nullptr) taken.push_back(fetch);
+      if (!taken.empty() && prng.Below(2) == 0) {
+        Fetch* const fetch = taken.back();
+        taken.pop_back();
+        const std::uint64_t key = fetch->key;
+        EXPECT_EQ(CountWaiters(table.Finish(fetch)), waiting[key]);
+        waiting[key] = 0;
+      }
+    }
+    std::uint64_t last_deadline_ns = 0;
+    while (Fetch* const fetch = table.Take()) {
+      EXPECT_GE(fetch->deadline_ns, last_deadline_ns);
+      last_deadline_ns = fetch->deadline_ns;
+      taken.push_back(fetch);
+    }
+    for (Fetch* const fetch : taken) {
+      const std::uint64_t key = fetch->key;
+      EXPECT_EQ(CountWaiters(table.Finish(fetch)), waiting[key]);
+      waiting[key] = 0;
+    }
+    for (const auto& [key, count] : waiting) EXPECT_EQ(count, 0U) << key;
+  }
+}
+
+}  // namespace
+}  // namespace tiercel
