@@ -65,15 +65,17 @@ struct MakeCheckpointReport {
 /// kill leaves nothing at `out_dir`. Blocks until all is on disk.
 ///
 /// Errors: kInvalidArgument (shrink 0, or so large that no head is left),
-/// kAlreadyExists (`out_dir` is there), kResourceExhausted (not enough free space,
-/// told before anything is written, with the figures; or the disk filled up),
+/// kAlreadyExists (`out_dir` is there), kNotFound (its parent is not), kResourceExhausted (not
+/// enough free space, told before anything is written, with the figures; or the disk filled up),
 /// kPermissionDenied, kIoError, kCancelled.
 [[nodiscard]] Result<MakeCheckpointReport> MakeCheckpoint(const MakeCheckpointOptions& options);
 
 struct VerifyReport {
-  std::uint64_t rows_checked = 0;
+  std::uint64_t rows_checked = 0;  ///< Every row once, readable or not.
+  /// Rows with a part that differs. One whose values and scales both differ counts
+  /// twice: they lie apart and are read apart.
   std::uint64_t rows_different = 0;
-  std::uint64_t rows_unreadable = 0;
+  std::uint64_t rows_unreadable = 0;  ///< Counted in the same way.
   /// The first few rows that differ or could not be read, in words.
   std::vector<std::string> findings;
 };
