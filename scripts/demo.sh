@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What `make demo` does once the packages are there: makes a DeepSeek-V4.1-shaped
-# table 1/256 of the real size, serves a million real tokens from it through a
+# table 1/256 of the real size, serves 200,000 real tokens from it through a
 # cache far smaller than the table, and checks every row that it gets.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -29,9 +29,9 @@ fi
 echo "== token map: DeepSeek-V3's tokenizer"
 "${tiercel}" token-map "${data}/tokenizer_deepseek_v3.json.zst" --out "${demo}/token_map.u32"
 
-echo "== replay: a million tokens of documentation, 64 MiB of DRAM"
+echo "== replay: 200,000 tokens of documentation, 128 MiB of DRAM"
 "${tiercel}" replay "${checkpoint}" \
   --tokens "${data}/sample_trace.tokens.u32.zst" \
   --offsets "${data}/sample_trace.offsets.u64" \
   --token-map "${demo}/token_map.u32" \
-  --dram 64MiB --verify
+  --limit 200000 --dram 128MiB --verify
