@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <utility>
 
 #include "base/check.h"
@@ -232,7 +231,7 @@ void UringQueue::TakeEnterResult(int result) noexcept {
       // be under way, so going on is not safe.
       std::fprintf(stderr, "tiercel: io_uring_enter: %s: %s\n", ErrnoName(-result).c_str(),
                    UringSentence(UringCall::kEnter, -result).c_str());
-      std::abort();
+      TIERCEL_CHECK(false && "io_uring_enter failed in a way that it cannot");
   }
 }
 

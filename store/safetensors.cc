@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "base/byte_order.h"
-#include "base/prng.h"
+#include "store/name_hash.h"
 
 namespace tiercel {
 namespace {
@@ -43,19 +43,6 @@ std::optional<TensorType> TypeOf(std::string_view name) noexcept {
     if (kTypes[i].name == name) return static_cast<TensorType>(i);
   }
   return std::nullopt;
-}
-
-/// 64 bits of a name. A file of 96,085 names has two of one hash by chance with
-/// probability 96085^2 / 2^65 = 2.5e-10; one built to have them is refused, no more.
-std::uint64_t HashName(std::string_view name) noexcept {
-  std::uint64_t hash = SplitMix64(name.size());
-  while (name.size() >= 8) {
-    hash = SplitMix64(hash ^ LoadLittleEndian<std::uint64_t>(name.data()));
-    name.remove_prefix(8);
-  }
-  std::uint64_t tail = 0;
-  std::memcpy(&tail, name.data(), name.size());
-  return SplitMix64(hash ^ tail);
 }
 
 /// Walks over text and tells how far it got, so that a message can name the byte.

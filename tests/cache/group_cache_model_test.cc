@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <latch>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -145,10 +146,13 @@ TEST(GroupCacheModelTest, EightThreadsNeverSeeAWrongByte) {
   const std::unique_ptr<GroupCache> cache = MakeCache(kMiB / 4, sizes);
   ASSERT_NE(cache, nullptr);
   Tally tally;
+  InsertAtRandom(*cache, sizes, ~Seed(), 10'000, tally);
+  std::latch start(8);
   const std::uint64_t per_thread = OperationCount() / 8;
   std::vector<std::thread> threads;
   for (std::uint64_t thread = 0; thread < 8; ++thread) {
     threads.emplace_back([&, thread] {
+      start.arrive_and_wait();
       const auto run = thread < 5 ? LookUpAtRandom : InsertAtRandom;
       run(*cache, sizes, Seed() + thread, per_thread, tally);
     });
