@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <new>
 #include <set>
+#include <system_error>
 #include <utility>
 
 #include "store/store_impl.h"
@@ -106,15 +107,25 @@ std::uint32_t PartSizeBytesMax(const CheckpointInfo& checkpoint) {
 }  // namespace
 
 Result<std::unique_ptr<Store>> Store::Open(const std::string& path, const StoreOptions& options) {
-  Result<CheckpointInfo> checkpoint = InspectCheckpoint(path);
-  if (!checkpoint.ok()) return std::move(checkpoint).TakeStatus();
   EngineChoice choice = EngineChoice::kAuto;
   if (options.engine == Engine::kUring) choice = EngineChoice::kUring;
   if (options.engine == Engine::kPread) choice = EngineChoice::kPread;
-  return OpenStoreOn(std::move(checkpoint).value(), options,
-                     [choice](const std::vector<std::string>& paths, const DeviceOptions& device) {
-                       return OpenDevice(choice, paths, device);
-                     });
+  try {
+    Result<CheckpointInfo> checkpoint = InspectCheckpoint(path);
+    if (!checkpoint.ok()) return std::move(checkpoint).TakeStatus();
+    return OpenStoreOn(
+        std::move(checkpoint).value(), options,
+        [choice](const std::vector<std::string>& paths, const DeviceOptions& device) {
+          return OpenDevice(choice, paths, device);
+        });
+  } catch (const std::bad_alloc&) {
+    return Status(StatusCode::kResourceExhausted, fmt::format("no memory to open {}", path));
+  } catch (const std::system_error& error) {  // A thread that cannot be started.
+    return Status(
+        StatusCode::kResourceExhausted,
+        fmt::format("cannot start a thread to open {}: {}; check 'ulimit -u'", path, error.what()),
+        error.code().value());
+  }
 }
 
 namespace {
