@@ -141,6 +141,7 @@ Status CheckFreeSpace(const Target& target, std::uint64_t size_bytes) {
   if (statvfs(target.parent.c_str(), &info) != 0) {
     return ErrnoStatus(errno, fmt::format("free space of {}", target.parent));
   }
+  if (info.f_blocks == 0) return {};  // The file system does not count (ramfs, some network ones).
   const std::uint64_t free_bytes = std::uint64_t{info.f_bavail} * info.f_frsize;
   if (free_bytes < size_bytes || free_bytes - size_bytes < kSpareBytes) {
     return Status(
