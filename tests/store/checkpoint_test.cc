@@ -278,7 +278,9 @@ TEST_F(V41CheckpointTest, PermissionDeniedIsSaid) {
   const bool root = geteuid() == 0;
   if (root && seteuid(65534) != 0) GTEST_SKIP() << "runs as root and cannot be anyone else";
   ExpectError(dir_, StatusCode::kPermissionDenied, {b_});
-  if (root) ASSERT_EQ(seteuid(0), 0);
+  if (root) {
+    ASSERT_EQ(seteuid(0), 0);
+  }
 }
 
 TEST_F(V41CheckpointTest, TheMarkerOfAMadeCheckpointIsReadAndChecked) {
