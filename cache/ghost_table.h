@@ -6,36 +6,33 @@
 
 namespace tiercel {
 
-/// Remembers which groups were dropped lately and how often they had been used: two
-/// bytes each, in buckets of one cache line that forget in order of arrival.
+/// Remembers which groups were dropped lately: a fingerprint and a coarse time each,
+/// in buckets of one cache line. An entry is forgotten after as many others as the
+/// table holds, or sooner where its bucket is crowded.
 ///
 /// Threading: one thread at a time.
 class GhostTable {
  public:
-  /// One line: a cursor and 31 entries.
-  struct alignas(64) Bucket {
-    static constexpr std::uint32_t kWays = 31;
-    std::uint16_t cursor;          ///< The way that is overwritten next.
-    std::uint16_t entries[kWays];  ///< Fingerprint * 4 + uses; 0 is free.
-  };
-  static_assert(sizeof(Bucket) == 64);
-  static constexpr std::uint32_t kUsesMax = 3;
+  static constexpr std::uint32_t kWays = 16;  // Of 4 bytes: one line.
 
   GhostTable() noexcept = default;
-  /// Zeroed, not empty; another's memory.
-  explicit GhostTable(std::span<Bucket> buckets) noexcept : buckets_(buckets) {}
+  /// `entries` zeroed, a multiple of kWays, not empty; another's memory.
+  explicit GhostTable(std::span<std::uint32_t> entries) noexcept;
 
-  /// Remembers the group with this hash as dropped now, after `uses` hits.
-  void Add(std::uint64_t hash, std::uint32_t uses) noexcept;
-
-  /// Forgets the group. Returns 1 + its uses (at most kUsesMax), or 0 if it is not known.
-  /// Takes a stranger for a ghost once in 500 times: 31 of 2^14 fingerprints are there.
-  [[nodiscard]] std::uint32_t Take(std::uint64_t hash) noexcept;
+  /// Remembers the group with this hash as dropped now.
+  void Add(std::uint64_t hash) noexcept;
+  /// Whether it was dropped lately; forgets it. Wrong once in 4,000 times: 16
+  /// fingerprints of 16 bits are compared.
+  [[nodiscard]] bool Take(std::uint64_t hash) noexcept;
 
  private:
-  [[nodiscard]] Bucket& BucketOf(std::uint64_t hash) noexcept;
+  // An entry: fingerprint in the high half, time in the low half; 0 is free.
+  [[nodiscard]] std::uint32_t* Bucket(std::uint64_t hash) const noexcept;
+  [[nodiscard]] std::uint16_t Now() const noexcept;
 
-  std::span<Bucket> buckets_;
+  std::span<std::uint32_t> entries_;
+  std::uint64_t added_ = 0;
+  std::uint32_t tick_shift_ = 0;  ///< Additions a tick, as a power of two.
 };
 
 }  // namespace tiercel

@@ -86,7 +86,7 @@ std::uint32_t GroupCache::Impl::LookupPinned(SpaceOf space_of, std::span<const G
     if (step >= kBucketAhead) {
       const std::size_t i = step - kBucketAhead;
       const std::uint32_t space = space_of(i);
-      GroupPool& pool = *pool_of_space[space];
+      const GroupPool& pool = *pool_of_space[space];
       std::uint32_t slot = slots[i];
       if (!pool.index().Holds(slot, space, targets[i].key)) [[unlikely]] {
         slot = pool.index().Find(hashes[i], space, targets[i].key);
@@ -94,7 +94,7 @@ std::uint32_t GroupCache::Impl::LookupPinned(SpaceOf space_of, std::span<const G
       hits[i] = slot != GroupIndex::kNoSlot ? 1 : 0;
       if (slot == GroupIndex::kNoSlot) continue;
       CopyGroup(targets[i].destination, pool.group(slot), pool.group_size_bytes());
-      pool.CountUse(slot);
+      pool.record(slot).CountUse();
       ++hit_count;
     }
   }

@@ -16,65 +16,48 @@ constexpr std::uint64_t AlignToLine(std::uint64_t bytes) noexcept {
 
 }  // namespace
 
-GroupPool::Plan GroupPool::PlanFor(std::uint32_t group_size_bytes, std::uint64_t slot_count,
-                                   std::uint64_t space_count) noexcept {
+GroupPool::Plan GroupPool::PlanFor(std::uint32_t group_size_bytes,
+                                   std::uint64_t slot_count) noexcept {
   Plan plan;
   plan.slot_count = static_cast<std::uint32_t>(slot_count);
   plan.limbo_batch = static_cast<std::uint32_t>(
       std::clamp<std::uint64_t>(slot_count / (4 * kLimboBatches), 1, kLimboBatchMax));
-  std::uint64_t end_bytes = slot_count * group_size_bytes;
-  const auto place = [&end_bytes](std::uint64_t count, std::uint64_t size_bytes) {
-    const std::uint64_t offset_bytes = AlignToLine(end_bytes);
-    end_bytes = offset_bytes + count * size_bytes;
-    return offset_bytes;
-  };
-  plan.records_offset_bytes = place(slot_count, sizeof(SlotRecord));
-  plan.buckets_offset_bytes = place(GroupIndex::BucketCount(slot_count), sizeof(IndexBucket));
-  plan.ghosts_offset_bytes = place(Policy::GhostBuckets(slot_count), sizeof(GhostTable::Bucket));
-  plan.densities_offset_bytes =
-      place(Policy::DensityCells(slot_count, space_count), sizeof(HitDensity::Cell));
+  plan.records_offset_bytes = AlignToLine(slot_count * group_size_bytes);
+  plan.buckets_offset_bytes =
+      AlignToLine(plan.records_offset_bytes + slot_count * sizeof(SlotRecord));
+  plan.ghosts_offset_bytes =
+      plan.buckets_offset_bytes + GroupIndex::BucketCount(slot_count) * sizeof(IndexBucket);
   plan.limbo_offset_bytes =
-      place(std::uint64_t{plan.limbo_batch} * kLimboBatches, sizeof(LimboEntry));
-  plan.size_bytes = Slab::RoundUp(end_bytes);
+      plan.ghosts_offset_bytes + AlignToLine(slot_count * sizeof(std::uint32_t));
+  plan.size_bytes = Slab::RoundUp(plan.limbo_offset_bytes +
+                                  plan.limbo_batch * kLimboBatches * sizeof(LimboEntry));
   return plan;
 }
 
-GroupPool::Plan GroupPool::LargestPlan(std::uint32_t group_size_bytes, std::uint64_t budget_bytes,
-                                       std::uint64_t space_count) noexcept {
+GroupPool::Plan GroupPool::LargestPlan(std::uint32_t group_size_bytes,
+                                       std::uint64_t budget_bytes) noexcept {
   // Slots are u32 and slot + 1 must be one too.
   std::uint64_t fits = 0;
   std::uint64_t too_many = std::min<std::uint64_t>(budget_bytes / group_size_bytes + 1, ~0U - 1);
   while (fits + 1 < too_many) {
     const std::uint64_t middle = fits + (too_many - fits) / 2;
-    const Plan plan = PlanFor(group_size_bytes, middle, space_count);
-    (plan.size_bytes <= budget_bytes ? fits : too_many) = middle;
+    (PlanFor(group_size_bytes, middle).size_bytes <= budget_bytes ? fits : too_many) = middle;
   }
-  return PlanFor(group_size_bytes, fits, space_count);
-}
-
-/// The kernel's zeroes are valid records, ghosts and cells.
-Policy::Memory GroupPool::PolicyMemory(std::byte* slab, const Plan& plan,
-                                       std::uint64_t space_count) noexcept {
-  return {
-      .records = {reinterpret_cast<SlotRecord*>(slab + plan.records_offset_bytes), plan.slot_count},
-      .ghosts = {reinterpret_cast<GhostTable::Bucket*>(slab + plan.ghosts_offset_bytes),
-                 Policy::GhostBuckets(plan.slot_count)},
-      .densities = {reinterpret_cast<HitDensity::Cell*>(slab + plan.densities_offset_bytes),
-                    Policy::DensityCells(plan.slot_count, space_count)}};
+  return PlanFor(group_size_bytes, fits);
 }
 
 Result<std::unique_ptr<GroupPool>> GroupPool::Create(std::uint32_t group_size_bytes,
                                                      std::uint64_t budget_bytes,
                                                      ReaderEpochs& epochs,
                                                      std::span<WriteCounters> counters) {
-  const Plan plan = LargestPlan(group_size_bytes, budget_bytes, counters.size());
+  const Plan plan = LargestPlan(group_size_bytes, budget_bytes);
   if (plan.slot_count < kSlotsMin) {
     return Status(
         StatusCode::kResourceExhausted,
         fmt::format("a cache of {} B for groups of {} B holds {} of them; at least {} are needed "
                     "({} B): raise the DRAM budget",
                     budget_bytes, group_size_bytes, plan.slot_count, kSlotsMin,
-                    PlanFor(group_size_bytes, kSlotsMin, counters.size()).size_bytes));
+                    PlanFor(group_size_bytes, kSlotsMin).size_bytes));
   }
   Result<Slab> slab = Slab::Map(plan.size_bytes);
   if (!slab.ok()) return std::move(slab).TakeStatus();
@@ -91,13 +74,17 @@ GroupPool::GroupPool(std::uint32_t group_size_bytes, const Plan& plan, Slab slab
       epochs_(epochs),
       counters_(counters),
       groups_(slab_.bytes().data()),
-      records_(reinterpret_cast<SlotRecord*>(groups_ + plan.records_offset_bytes)),
-      index_({reinterpret_cast<IndexBucket*>(groups_ + plan.buckets_offset_bytes),
-              GroupIndex::BucketCount(slot_count_)},
-             {records_, slot_count_}),
-      policy_(PolicyMemory(groups_, plan, counters.size())),
-      limbo_(reinterpret_cast<LimboEntry*>(groups_ + plan.limbo_offset_bytes),
-             std::size_t{limbo_batch_} * kLimboBatches) {}
+      // The kernel's zeroes are valid records, buckets, ghosts and limbo entries.
+      records_(reinterpret_cast<SlotRecord*>(groups_ + plan.records_offset_bytes)) {
+  auto* const buckets = reinterpret_cast<IndexBucket*>(groups_ + plan.buckets_offset_bytes);
+  auto* const ghosts = reinterpret_cast<std::uint32_t*>(groups_ + plan.ghosts_offset_bytes);
+  auto* const limbo = reinterpret_cast<LimboEntry*>(groups_ + plan.limbo_offset_bytes);
+  const std::size_t ghost_count =
+      AlignToLine(slot_count_ * sizeof(std::uint32_t)) / sizeof(std::uint32_t);
+  index_ = GroupIndex({buckets, GroupIndex::BucketCount(slot_count_)}, {records_, slot_count_});
+  policy_ = Policy({records_, slot_count_}, {ghosts, ghost_count});
+  limbo_ = {limbo, std::size_t{limbo_batch_} * kLimboBatches};
+}
 
 bool GroupPool::Insert(std::uint32_t space, std::uint64_t key, const std::byte* bytes) noexcept {
   const std::uint64_t hash = HashGroup(space, key);
@@ -115,13 +102,12 @@ bool GroupPool::Insert(std::uint32_t space, std::uint64_t key, const std::byte* 
   SlotRecord& record = records_[slot];
   record.key = key;
   record.space = static_cast<std::uint8_t>(space);
-  const bool came_back = policy_.Add(slot, hash);
   if (!index_.Insert(hash, slot)) {
-    policy_.Forget(slot);
     spare_slot_ = slot;
     counters.rejections.fetch_add(1, std::memory_order_relaxed);
     return false;
   }
+  const bool came_back = policy_.Add(slot, hash);
   counters.insertions.fetch_add(1, std::memory_order_relaxed);
   counters.ghost_hits.fetch_add(came_back ? 1 : 0, std::memory_order_relaxed);
   return true;

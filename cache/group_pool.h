@@ -53,11 +53,7 @@ class GroupPool {
   // ---- readers ----
 
   [[nodiscard]] const GroupIndex& index() const noexcept { return index_; }
-  [[nodiscard]] const SlotRecord& record(std::uint32_t slot) const noexcept {
-    return records_[slot];
-  }
-  /// Notes that the group in `slot` was used.
-  void CountUse(std::uint32_t slot) noexcept { policy_.CountUse(records_[slot]); }
+  [[nodiscard]] SlotRecord& record(std::uint32_t slot) const noexcept { return records_[slot]; }
   /// The group in `slot`: group_size_bytes() of them.
   [[nodiscard]] const std::byte* group(std::uint32_t slot) const noexcept {
     return groups_ + std::size_t{slot} * group_size_bytes_;
@@ -103,16 +99,11 @@ class GroupPool {
     std::uint64_t records_offset_bytes = 0;
     std::uint64_t buckets_offset_bytes = 0;
     std::uint64_t ghosts_offset_bytes = 0;
-    std::uint64_t densities_offset_bytes = 0;
     std::uint64_t limbo_offset_bytes = 0;
     std::uint64_t size_bytes = 0;
   };
-  static Plan PlanFor(std::uint32_t group_size_bytes, std::uint64_t slot_count,
-                      std::uint64_t space_count) noexcept;
-  static Plan LargestPlan(std::uint32_t group_size_bytes, std::uint64_t budget_bytes,
-                          std::uint64_t space_count) noexcept;
-  static Policy::Memory PolicyMemory(std::byte* slab, const Plan& plan,
-                                     std::uint64_t space_count) noexcept;
+  static Plan PlanFor(std::uint32_t group_size_bytes, std::uint64_t slot_count) noexcept;
+  static Plan LargestPlan(std::uint32_t group_size_bytes, std::uint64_t budget_bytes) noexcept;
 
   GroupPool(std::uint32_t group_size_bytes, const Plan& plan, Slab slab, ReaderEpochs& epochs,
             std::span<WriteCounters> counters) noexcept;
@@ -131,11 +122,10 @@ class GroupPool {
   const std::span<WriteCounters> counters_;
   std::byte* const groups_;
   SlotRecord* const records_;
-  // The writers' halves of these two are guarded by mutex_.
-  GroupIndex index_;
-  Policy policy_;
+  GroupIndex index_;  // Its writer's half is guarded by mutex_.
 
   Mutex mutex_;
+  Policy policy_ TIERCEL_GUARDED_BY(mutex_);
   std::uint32_t slots_ever_used_ TIERCEL_GUARDED_BY(mutex_) = 0;
   std::uint32_t spare_slot_ TIERCEL_GUARDED_BY(mutex_) = GroupIndex::kNoSlot;
   std::span<LimboEntry> limbo_ TIERCEL_GUARDED_BY(mutex_);

@@ -1,91 +1,72 @@
 #include "cache/policy.h"
 
 #include <algorithm>
-#include <bit>
 
 #include "cache/group_hash.h"
 
 namespace tiercel {
 
-Policy::Policy(const Memory& memory) noexcept
-    : records_(memory.records),
-      ghosts_(memory.ghosts),
-      density_(memory.densities),
-      space_classes_(static_cast<std::uint32_t>(memory.densities.size() / HitDensity::kAgeCount /
-                                                kClassesPerSpace)),
-      sample_mask_(std::bit_floor(std::max<std::uint32_t>(
-                       static_cast<std::uint32_t>(records_.size() / kSampledSlots), 1)) -
-                   1) {}
+Policy::Policy(std::span<SlotRecord> records, std::span<std::uint32_t> ghosts) noexcept
+    : records_(records),
+      ghosts_(ghosts),
+      small_count_max_(
+          std::max<std::uint32_t>(static_cast<std::uint32_t>(records.size() / 10), 1)) {}
 
-/// Counts an insertion; moves the clock and refreshes what was learned when it is time.
-void Policy::Advance() noexcept {
-  ++insertions_;
-  if (insertions_ >= next_tick_) {
-    tick_.store(static_cast<std::uint16_t>(tick_.load(std::memory_order_relaxed) + 1),
-                std::memory_order_relaxed);
-    next_tick_ = insertions_ + std::max<std::size_t>(records_.size() / kTicksPerTurnover, 1);
+void Policy::Push(Queue& queue, std::uint32_t slot) noexcept {
+  records_[slot].next = kNoSlot;
+  if (queue.count == 0) {
+    queue.head = slot;
+  } else {
+    records_[queue.tail].next = slot;
   }
-  if (insertions_ >= next_refresh_) {
-    density_.Refresh();
-    // A quarter of the slots have been replaced: worth a look over some 10,000 cells.
-    next_refresh_ = insertions_ + std::max<std::size_t>(records_.size() / 4, 256);
-  }
+  queue.tail = slot;
+  ++queue.count;
+}
+
+std::uint32_t Policy::Pop(Queue& queue) noexcept {
+  const std::uint32_t slot = queue.head;
+  queue.head = records_[slot].next;
+  --queue.count;
+  return slot;
 }
 
 bool Policy::Add(std::uint32_t slot, std::uint64_t hash) noexcept {
-  Advance();
-  SlotRecord& record = records_[slot];
-  const std::uint32_t ghost = ghosts_.Take(hash);
-  record.history = static_cast<std::uint8_t>(std::min(ghost, kHistories - 1));
-  record.uses.store(0, std::memory_order_relaxed);
-  record.last_use.store(tick_.load(std::memory_order_relaxed), std::memory_order_relaxed);
-  record.sampled = (static_cast<std::uint32_t>(hash >> 24) & sample_mask_) == 0 ? 1 : 0;
-  record.linked = 1;
-  return ghost != 0;
+  records_[slot].uses.store(0, std::memory_order_relaxed);
+  const bool came_back = ghosts_.Take(hash);
+  Push(came_back ? main_ : small_, slot);
+  return came_back;
 }
 
-/// The linked one with the least density, the first among equals; kNoSlot if none is.
-std::uint32_t Policy::WorstOf(std::span<const std::uint32_t> slots) const noexcept {
-  const std::uint16_t now = tick_.load(std::memory_order_relaxed);
-  std::uint32_t worst = kNoSlot;
-  float least = 0;
-  for (const std::uint32_t slot : slots) {
-    const SlotRecord& record = records_[slot];
-    if (record.linked == 0) continue;
-    const float density =
-        density_.Density(ClassOf(record, record.uses.load(std::memory_order_relaxed)),
-                         AgeBucket(now, record.last_use.load(std::memory_order_relaxed)));
-    if (worst == kNoSlot || density < least) {
-      worst = slot;
-      least = density;
-    }
+std::uint32_t Policy::PopSmall(bool forced) noexcept {
+  const std::uint32_t slot = Pop(small_);
+  SlotRecord& record = records_[slot];
+  if (record.uses.load(std::memory_order_relaxed) > 0 && !forced) {
+    record.uses.store(0, std::memory_order_relaxed);
+    Push(main_, slot);
+    return kNoSlot;
   }
-  return worst;
+  ghosts_.Add(HashGroup(record.space, record.key));
+  return slot;
+}
+
+std::uint32_t Policy::PopMain(bool forced) noexcept {
+  const std::uint32_t slot = Pop(main_);
+  SlotRecord& record = records_[slot];
+  const std::uint8_t uses = record.uses.load(std::memory_order_relaxed);
+  if (uses == 0 || forced) return slot;
+  record.uses.store(static_cast<std::uint8_t>(uses - 1), std::memory_order_relaxed);
+  Push(main_, slot);
+  return kNoSlot;
 }
 
 std::uint32_t Policy::Evict() noexcept {
-  std::array<std::uint32_t, kCandidates> slots;
-  for (std::uint32_t& slot : slots) {
-    slot = static_cast<std::uint32_t>(prng_.Below(records_.size()));
-    __builtin_prefetch(&records_[slot]);
+  for (std::uint32_t step = 1; small_.count + main_.count > 0; ++step) {
+    const bool from_small = small_.count > small_count_max_ || main_.count == 0;
+    const bool forced = step >= kStepsMax;
+    const std::uint32_t slot = from_small ? PopSmall(forced) : PopMain(forced);
+    if (slot != kNoSlot) return slot;
   }
-  std::uint32_t worst = WorstOf(slots);
-  if (worst == kNoSlot) {  // All in limbo: only in a cache of a handful of slots.
-    const auto linked = std::find_if(records_.begin(), records_.end(),
-                                     [](const SlotRecord& record) { return record.linked != 0; });
-    if (linked == records_.end()) return kNoSlot;
-    worst = static_cast<std::uint32_t>(linked - records_.begin());
-  }
-  SlotRecord& record = records_[worst];
-  const std::uint8_t uses = record.uses.load(std::memory_order_relaxed);
-  if (record.sampled != 0) {
-    density_.CountDrop(ClassOf(record, uses),
-                       AgeBucket(tick_.load(std::memory_order_relaxed),
-                                 record.last_use.load(std::memory_order_relaxed)));
-  }
-  ghosts_.Add(HashGroup(record.space, record.key), uses);
-  record.linked = 0;
-  return worst;
+  return kNoSlot;
 }
 
 }  // namespace tiercel

@@ -8,19 +8,26 @@ namespace tiercel {
 
 /// What the cache knows about one slot besides its bytes. One line holds four.
 ///
-/// Threading: key, space, history and sampled are written while no reader can reach the
-/// slot. last_use and uses are anyone's. `linked` belongs to the writer.
+/// Threading: key and space are written while no reader can reach the slot. `uses`
+/// is anyone's. The rest belongs to the writer.
 struct SlotRecord {
-  static constexpr std::uint8_t kUsesMax = 7;
+  static constexpr std::uint8_t kUsesMax = 3;
 
-  std::uint64_t key;                    ///< Group key.
-  std::atomic<std::uint16_t> last_use;  ///< Tick of the policy's clock.
-  std::atomic<std::uint8_t> uses;       ///< Hits since it came; saturates.
-  std::uint8_t space;                   ///< Space of the key.
-  std::uint8_t history;                 ///< What the ghost table knew of it when it came.
-  std::uint8_t sampled;                 ///< 1: its hits and its end are counted.
-  std::uint8_t linked;                  ///< 1: the index leads to it.
+  std::uint64_t key;               ///< Group key.
+  std::uint32_t next;              ///< The slot after this one in its queue.
+  std::uint8_t space;              ///< Space of the key.
+  std::uint8_t queue;              ///< The policy's.
+  std::atomic<std::uint8_t> uses;  ///< Hits since it came, or was last passed over; saturates.
   std::uint8_t spare;
+
+  /// Counts a hit. Two that coincide may count as one. Writes at most kUsesMax times
+  /// between two passes of the policy, so that a hot group's line stays shared.
+  void CountUse() noexcept {
+    const std::uint8_t seen = uses.load(std::memory_order_relaxed);
+    if (seen < kUsesMax) {
+      uses.store(static_cast<std::uint8_t>(seen + 1), std::memory_order_relaxed);
+    }
+  }
 };
 static_assert(sizeof(SlotRecord) == 16);
 
