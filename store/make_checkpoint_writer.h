@@ -20,8 +20,7 @@ namespace tiercel {
 
 /// Writes planned files at the disk's speed: the caller's thread makes the bytes
 /// while two threads write them with O_DIRECT, from a ring of four 4 MiB buffers.
-/// (Two writes in flight fill the disk's queue while one of them is set up; more
-/// gained nothing.)
+/// (Two writes in flight: the disk has work while the next one is set up.)
 ///
 /// Threading: one thread at a time calls the public methods.
 class CheckpointWriter {
