@@ -9,19 +9,25 @@
 
 namespace tiercel {
 
-void Batch::Reset(const Layout& layout, std::span<const BatchLayer> layers, RowOutput format) {
+void Batch::Reset(const Layout& layout, RowOutput format) {
   layout_ = &layout;
   format_ = format;
-  layers_.assign(layers.begin(), layers.end());
+  layers_.clear();
   waiters_.clear();
-  while (pending_.size() < layers_.size()) pending_.emplace_back(0);
   failed_row_count_.store(0, std::memory_order_relaxed);
 }
 
-void Batch::AddWaiter(std::uint32_t layer_slot, std::uint32_t space, std::uint64_t key,
-                      std::uint64_t row_index) {
-  waiters_.push_back(Waiter{
-      .batch = this, .layer_slot = layer_slot, .space = space, .key = key, .row_index = row_index});
+void Batch::AddLayer(const BatchLayer& layer) {
+  layers_.push_back(layer);
+  if (pending_.size() < layers_.size()) pending_.emplace_back(0);
+}
+
+void Batch::AddWaiter(const Probe& probe) {
+  waiters_.push_back(Waiter{.batch = this,
+                            .layer_slot = probe.layer_slot,
+                            .space = probe.space,
+                            .key = probe.key,
+                            .row_index = probe.row_index});
 }
 
 void Batch::Publish() {
@@ -101,7 +107,15 @@ void Batch::WaitAll() noexcept {
   for (std::uint32_t slot = 0; slot < layers_.size(); ++slot) Wait(slot);
 }
 
+bool Batch::done() const noexcept {
+  for (std::size_t slot = 0; slot < layers_.size(); ++slot) {
+    if (pending_[slot].load(std::memory_order_acquire) != 0) return false;
+  }
+  return true;
+}
+
 void Batch::Cancel(FetchTable& table) noexcept {
+  if (done()) return;  // The rule: what was waited for needs no look at the table.
   // Withdraw() takes waiters off in any order, so count them by layer: one call each
   // run of waiters of the same layer (they were added layer by layer).
   std::size_t first = 0;

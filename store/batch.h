@@ -39,12 +39,20 @@ struct BatchLayer {
 /// zero, and only for waiters that were taken out of the table.
 class Batch {
  public:
-  /// Begins anew. Keeps the memory of earlier use.
-  void Reset(const Layout& layout, std::span<const BatchLayer> layers, RowOutput format);
+  /// Begins anew, with no layers. Keeps the memory of earlier use.
+  void Reset(const Layout& layout, RowOutput format);
+  /// Adds an output; its layer slot is the number of those before it.
+  void AddLayer(const BatchLayer& layer);
 
+  /// A group or single row that is looked for.
+  struct Probe {
+    std::uint32_t space = 0;
+    std::uint32_t layer_slot = 0;
+    std::uint64_t key = 0;
+    std::uint64_t row_index = 0;  ///< First output row.
+  };
   /// Notes a place to wait at. Called before Publish().
-  void AddWaiter(std::uint32_t layer_slot, std::uint32_t space, std::uint64_t key,
-                 std::uint64_t row_index);
+  void AddWaiter(const Probe& probe);
   /// Counts the noted waiters as pending: from here on they may be delivered to.
   void Publish();
   [[nodiscard]] std::span<Waiter> waiters() noexcept { return waiters_; }
@@ -69,6 +77,8 @@ class Batch {
   /// Blocks until the layer's rows are all in place.
   void Wait(std::uint32_t layer_slot) noexcept;
   void WaitAll() noexcept;
+  /// Whether nothing is waited for.
+  [[nodiscard]] bool done() const noexcept;
   /// Takes all waiters off `table` and blocks until deliveries under way have
   /// ended: after it nothing is written to the outputs any more.
   void Cancel(FetchTable& table) noexcept;
@@ -78,12 +88,6 @@ class Batch {
     return failed_row_count_.load(std::memory_order_relaxed);
   }
 
-  /// A group or single row that is looked for.
-  struct Probe {
-    std::uint32_t space = 0;
-    std::uint64_t key = 0;
-    std::uint64_t row_index = 0;  ///< First output row.
-  };
   /// Scratch of the thread that prepares the batch; kept to save allocations.
   struct Scratch {
     std::vector<std::uint64_t> mixes;
@@ -91,7 +95,7 @@ class Batch {
     std::vector<TokenRun> slices;
     std::vector<Probe> probes;
     std::vector<GroupTarget> targets;
-    std::vector<std::uint64_t> target_rows;  ///< Output row of each target.
+    std::vector<std::uint32_t> spaces;  ///< Of each target.
     std::vector<std::uint8_t> hits;
     std::vector<std::byte> groups;  ///< Stored groups, before they are dequantised.
   };

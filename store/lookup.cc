@@ -39,9 +39,9 @@ constexpr std::size_t kDequantizeGroups = 64;
 /// was not waited for, so that no early return leaves a read writing to the caller.
 class BatchLease {
  public:
-  BatchLease(Store::Impl& store, std::span<const BatchLayer> layers, RowOutput format)
+  BatchLease(Store::Impl& store, RowOutput format)
       : store_(&store), batch_(store.batches.Acquire()) {
-    batch_->Reset(store.layout, layers, format);
+    batch_->Reset(store.layout, format);
   }
   BatchLease(BatchLease&& other) noexcept
       : store_(other.store_), batch_(std::exchange(other.batch_, nullptr)) {}
@@ -103,6 +103,17 @@ Result<BatchLayer> CheckOutput(const Store::Impl& store, const LayerOutput& outp
                     .output_row_size_bytes = row_size_bytes};
 }
 
+/// Checks all outputs and makes them the layers of `batch`.
+Status AddLayers(const Store::Impl& store, Batch& batch, std::span<const LayerOutput> outputs,
+                 std::uint64_t row_count, RowOutput format) {
+  for (const LayerOutput& output : outputs) {
+    Result<BatchLayer> layer = CheckOutput(store, output, row_count, format);
+    if (!layer.ok()) return std::move(layer).TakeStatus();
+    batch.AddLayer(layer.value());
+  }
+  return {};
+}
+
 /// Cuts the next window of at most `tokens_max` tokens off `runs`, going on at
 /// (`run`, `token`). Returns its tokens: more than 0 while there are any.
 std::size_t FillWindow(std::span<const TokenRun> runs, std::size_t tokens_max, std::size_t& run,
@@ -130,42 +141,61 @@ std::size_t FillWindow(std::span<const TokenRun> runs, std::size_t tokens_max, s
 
 // ---- 2. Hits ----------------------------------------------------------------------
 
-/// Serves scratch.targets (keys) and scratch.target_rows from the cache; notes a
-/// waiter for each group that is not there.
-void ServeFromCache(Store::Impl& store, Batch& batch, std::uint32_t layer_slot,
-                    std::uint32_t space_index, RowOutput format) {
+/// Adds `probes` and which of them hit to the counters of their spaces, run by run:
+/// probes of one space stand side by side.
+void CountProbes(Store::Impl& store, std::span<const Batch::Probe> probes,
+                 std::span<const std::uint8_t> hits) {
+  for (std::size_t first = 0; first < probes.size();) {
+    const std::uint32_t space = probes[first].space;
+    std::uint64_t hit_count = 0;
+    std::size_t end = first;
+    for (; end < probes.size() && probes[end].space == space; ++end) hit_count += hits[end];
+    store.counters.spaces[space].lookups.Add(end - first);
+    store.counters.spaces[space].dram_hits.Add(hit_count);
+    first = end;
+  }
+}
+
+/// Serves scratch.probes from the cache, all in one call so that their memory
+/// latencies overlap; notes a waiter for each group that is not there.
+void ServeFromCache(Store::Impl& store, Batch& batch, RowOutput format) {
   Batch::Scratch& scratch = batch.scratch();
-  const Space& space = store.layout.spaces[space_index];
-  const BatchLayer& layer = batch.layers()[layer_slot];
-  const std::size_t count = scratch.targets.size();
-  scratch.hits.resize(count);
+  const Layout& layout = store.layout;
+  const std::size_t count = scratch.probes.size();
   const bool stored = format == RowOutput::kStored;
   const std::size_t step = stored ? std::max<std::size_t>(count, 1) : kDequantizeGroups;
-  if (!stored) scratch.groups.resize(kDequantizeGroups * space.size_bytes);
+  const std::size_t aside_bytes = layout.space_size_bytes_max;
+  if (!stored) scratch.groups.resize(kDequantizeGroups * aside_bytes);
+  scratch.hits.resize(count);
 
-  std::uint64_t hit_count = 0;
   for (std::size_t first = 0; first < count; first += step) {
-    const auto targets = std::span(scratch.targets).subspan(first, std::min(step, count - first));
-    const auto rows = std::span(scratch.target_rows).subspan(first, targets.size());
-    const auto hits = std::span(scratch.hits).subspan(first, targets.size());
-    for (std::size_t i = 0; i < targets.size(); ++i) {
-      targets[i].destination = stored ? layer.rows.data() + rows[i] * layer.output_row_size_bytes
-                                      : scratch.groups.data() + i * space.size_bytes;
+    const auto probes = std::span(scratch.probes).subspan(first, std::min(step, count - first));
+    const auto hits = std::span(scratch.hits).subspan(first, probes.size());
+    scratch.spaces.clear();
+    scratch.targets.clear();
+    for (std::size_t i = 0; i < probes.size(); ++i) {
+      const BatchLayer& layer = batch.layers()[probes[i].layer_slot];
+      std::byte* const destination =
+          stored ? layer.rows.data() + probes[i].row_index * layer.output_row_size_bytes
+                 : scratch.groups.data() + i * aside_bytes;
+      scratch.spaces.push_back(probes[i].space);
+      scratch.targets.push_back({.key = probes[i].key, .destination = destination});
     }
-    hit_count += store.cache->Lookup(space_index, targets, hits);
-    for (std::size_t i = 0; i < targets.size(); ++i) {
+    store.cache->Lookup(scratch.spaces, scratch.targets, hits);
+    for (std::size_t i = 0; i < probes.size(); ++i) {
+      const Batch::Probe& probe = probes[i];
+      const Space& space = layout.spaces[probe.space];
       if (hits[i] == 0) {
-        batch.AddWaiter(layer_slot, space_index, targets[i].key, rows[i]);
+        batch.AddWaiter(probe);
       } else if (stored) {
-        batch.MarkOk(layer_slot, rows[i], space.row_count);
+        batch.MarkOk(probe.layer_slot, probe.row_index, space.row_count);
       } else {
-        batch.Write(layer_slot, space, rows[i],
-                    std::span(scratch.groups).subspan(i * space.size_bytes, space.size_bytes));
+        batch.Write(probe.layer_slot, space, probe.row_index,
+                    std::span(scratch.groups).subspan(i * aside_bytes, space.size_bytes));
       }
     }
   }
-  store.counters.spaces[space_index].lookups.Add(count);
-  store.counters.spaces[space_index].dram_hits.Add(hit_count);
+  CountProbes(store, scratch.probes, scratch.hits);
 }
 
 /// Hashes the window's slices for every layer of the batch and serves what is
@@ -177,6 +207,7 @@ Status ProbeTokens(Store::Impl& store, Batch& batch, std::uint64_t first_token, 
   for (const TokenRun& slice : scratch.slices) token_count += slice.tokens.size();
   scratch.mixes.resize(token_count * layout.order_count);
   scratch.dead.resize(token_count);
+  scratch.probes.clear();
   for (std::uint32_t slot = 0; slot < batch.layers().size(); ++slot) {
     const ServedLayer& layer = layout.layers[batch.layers()[slot].layer_index];
     std::size_t hashed = 0;
@@ -195,18 +226,18 @@ Status ProbeTokens(Store::Impl& store, Batch& batch, std::uint64_t first_token, 
                         RowStatus::kDead);
     }
     for (std::uint32_t order = 0; order < layout.order_count; ++order) {
-      scratch.targets.clear();
-      scratch.target_rows.clear();
       for (std::size_t token = 0; token < token_count; ++token) {
         if (scratch.dead[token] != 0) continue;
         const std::uint64_t mix = scratch.mixes[token * layout.order_count + order];
-        scratch.targets.push_back({.key = store.hasher.GroupKey(layer.recipe_index, order, mix)});
-        scratch.target_rows.push_back((first_token + token) * layout.column_count +
-                                      std::uint64_t{order} * layout.head_count);
+        scratch.probes.push_back({.space = layer.first_space + order,
+                                  .layer_slot = slot,
+                                  .key = store.hasher.GroupKey(layer.recipe_index, order, mix),
+                                  .row_index = (first_token + token) * layout.column_count +
+                                               std::uint64_t{order} * layout.head_count});
       }
-      ServeFromCache(store, batch, slot, layer.first_space + order, format);
     }
   }
+  ServeFromCache(store, batch, format);
   return {};
 }
 
@@ -237,14 +268,17 @@ std::size_t ProbeRows(Store::Impl& store, Batch& batch, std::span<const RowId> r
   const ServedLayer& layer = layout.layers[batch.layers()[0].layer_index];
   scratch.probes.clear();
   std::size_t done = 0;
-  while (done < rows.size() && scratch.probes.size() < kWindowGroups) {
+  while (done < rows.size() && scratch.probes.size() + batch.waiters().size() < kWindowGroups) {
     const std::span<const RowId> rest = rows.subspan(done);
     const std::uint64_t output_row = row_index + done;
     if (const auto order = OrderOfRows(store, layer, rest); order.has_value()) {
       const auto key =
           store.hasher.GroupKeyOfRows(layer.recipe_index, *order, rest.first(layout.head_count));
       if (key.has_value()) {
-        scratch.probes.push_back({layer.first_space + *order, *key, output_row});
+        scratch.probes.push_back({.space = layer.first_space + *order,
+                                  .layer_slot = 0,
+                                  .key = *key,
+                                  .row_index = output_row});
         done += layout.head_count;
         continue;
       }
@@ -252,25 +286,15 @@ std::size_t ProbeRows(Store::Impl& store, Batch& batch, std::span<const RowId> r
     if (Index(rest[0]) >= layer.row_count) {
       batch.WriteFailed(0, output_row, 1, RowStatus::kOutOfRange);
     } else {
-      scratch.probes.push_back({layer.single_space, Index(rest[0]), output_row});
+      store.counters.spaces[layer.single_space].lookups.Add(1);
+      batch.AddWaiter({.space = layer.single_space,
+                       .layer_slot = 0,
+                       .key = Index(rest[0]),
+                       .row_index = output_row});
     }
     ++done;
   }
-  for (std::uint32_t order = 0; order < layout.order_count; ++order) {
-    scratch.targets.clear();
-    scratch.target_rows.clear();
-    for (const Batch::Probe& probe : scratch.probes) {
-      if (probe.space != layer.first_space + order) continue;
-      scratch.targets.push_back({.key = probe.key});
-      scratch.target_rows.push_back(probe.row_index);
-    }
-    ServeFromCache(store, batch, 0, layer.first_space + order, format);
-  }
-  for (const Batch::Probe& probe : scratch.probes) {
-    if (probe.space != layer.single_space) continue;
-    batch.AddWaiter(0, probe.space, probe.key, probe.row_index);
-    store.counters.spaces[probe.space].lookups.Add(1);
-  }
+  ServeFromCache(store, batch, format);
   return done;
 }
 
@@ -316,48 +340,45 @@ Status Store::Impl::Lookup(std::span<const TokenRun> runs, std::span<const Layer
   std::uint64_t token_count = 0;
   for (const TokenRun& run : runs) token_count += run.tokens.size();
   const std::uint64_t row_count = token_count * layout.column_count;
-  std::vector<BatchLayer> layers;
-  for (const LayerOutput& output : outputs) {
-    Result<BatchLayer> layer = CheckOutput(*this, output, row_count, format);
-    if (!layer.ok()) return std::move(layer).TakeStatus();
-    layers.push_back(layer.value());
-  }
-  if (layers.empty()) return {};
-
+  if (outputs.empty()) return {};
   const std::size_t window_tokens_max =
-      std::max(kSliceTokensMin, std::size_t{kWindowGroups} / (layout.order_count * layers.size()));
+      std::max(kSliceTokensMin, std::size_t{kWindowGroups} / (layout.order_count * outputs.size()));
   std::optional<BatchLease> previous;  // Launched, not yet waited for.
   std::uint64_t failed_row_count = 0;
   std::size_t run = 0;
   std::size_t token = 0;  // Of that run.
-  for (std::uint64_t first_token = 0; first_token < token_count;) {
-    BatchLease current(*this, layers, format);
-    std::vector<TokenRun>& slices = current->scratch().slices;
-    const std::size_t window_tokens = FillWindow(runs, window_tokens_max, run, token, slices);
-    Status status = ProbeTokens(*this, *current, first_token, format);
+  std::uint64_t first_token = 0;
+  do {
+    BatchLease current(*this, format);
+    Status status = AddLayers(*this, *current, outputs, row_count, format);
+    if (!status.ok()) return status;
+    const std::size_t window_tokens =
+        FillWindow(runs, window_tokens_max, run, token, current->scratch().slices);
+    status = ProbeTokens(*this, *current, first_token, format);
     if (!status.ok()) return status;
     Launch(*this, *current);
     if (previous.has_value()) failed_row_count += Finish(*previous);
     previous = std::move(current);
     first_token += window_tokens;
-  }
+  } while (first_token < token_count);
   if (previous.has_value()) failed_row_count += Finish(*previous);
-  return Outcome(failed_row_count, row_count * layers.size());
+  return Outcome(failed_row_count, row_count * outputs.size());
 }
 
 Status Store::Impl::LookupRows(std::span<const RowId> rows, const LayerOutput& output,
                                RowOutput format) {
-  Result<BatchLayer> layer = CheckOutput(*this, output, rows.size(), format);
-  if (!layer.ok()) return std::move(layer).TakeStatus();
   std::optional<BatchLease> previous;
   std::uint64_t failed_row_count = 0;
-  for (std::size_t done = 0; done < rows.size();) {
-    BatchLease current(*this, {&layer.value(), 1}, format);
+  std::size_t done = 0;
+  do {
+    BatchLease current(*this, format);
+    Status status = AddLayers(*this, *current, {&output, 1}, rows.size(), format);
+    if (!status.ok()) return status;
     done += ProbeRows(*this, *current, rows.subspan(done), done, format);
     Launch(*this, *current);
     if (previous.has_value()) failed_row_count += Finish(*previous);
     previous = std::move(current);
-  }
+  } while (done < rows.size());
   if (previous.has_value()) failed_row_count += Finish(*previous);
   return Outcome(failed_row_count, rows.size());
 }

@@ -5,33 +5,15 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
-#include <new>
 #include <numeric>
 #include <vector>
 
 #include "tests/engram/engram_test_support.h"
+#include "tests/support/counting_new.h"
 #include "tiercel/hasher.h"
 #include "tiercel/row_format.h"
-
-namespace {
-std::atomic<std::uint64_t> g_allocations{0};
-}  // namespace
-
-void* operator new(std::size_t size) {
-  g_allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* const memory = std::malloc(size == 0 ? 1 : size)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t /*size*/) noexcept {
-  std::free(memory);
-}
 
 namespace tiercel {
 namespace {
@@ -55,13 +37,13 @@ TEST(HasherAllocation, NoneOnSuccess) {
     std::vector<std::uint8_t> dead(tokens.size());
     std::vector<RowId> group(p.head_count);
 
-    const std::uint64_t before = g_allocations.load();
+    const std::uint64_t before = testing::g_allocations.load();
     const bool rows_ok = hasher.RowIds(0, {history, tokens}, rows, dead).ok();
     const bool mixes_ok = hasher.Mixes(0, {history, tokens}, mixes, dead).ok();
     hasher.RowsOfMix(0, 0, mixes[0], group);
     const std::uint64_t key = hasher.GroupKey(0, 0, mixes[0]);
     const auto key_of_rows = hasher.GroupKeyOfRows(0, 0, group);
-    const std::uint64_t after = g_allocations.load();
+    const std::uint64_t after = testing::g_allocations.load();
 
     EXPECT_EQ(after - before, 0U) << Name(p.kind);
     EXPECT_TRUE(rows_ok && mixes_ok);
@@ -74,16 +56,16 @@ TEST(HasherAllocation, DequantisingAllocatesNothing) {
   const std::vector<std::byte> row(shape.row_size_bytes(), std::byte{0x38});
   std::vector<float> floats(256);
   std::vector<std::uint16_t> halves(256);
-  const std::uint64_t before = g_allocations.load();
+  const std::uint64_t before = testing::g_allocations.load();
   DequantizeToFloat(shape, row, floats);
   DequantizeToBf16(shape, row, halves);
-  EXPECT_EQ(g_allocations.load() - before, 0U);
+  EXPECT_EQ(testing::g_allocations.load() - before, 0U);
 }
 
 TEST(HasherAllocation, TheCounterCounts) {
-  const std::uint64_t before = g_allocations.load();
+  const std::uint64_t before = testing::g_allocations.load();
   const Hasher hasher = testing::MakeHasher(testing::V41Parameters());
-  EXPECT_GT(g_allocations.load(), before);
+  EXPECT_GT(testing::g_allocations.load(), before);
 }
 
 }  // namespace
