@@ -3,7 +3,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <iterator>
 
 #include "base/check.h"
@@ -11,6 +13,12 @@
 
 namespace tiercel {
 namespace {
+
+/// Rings that have been unmapped. The kernel may map a new ring where another thread's
+/// old one was; it orders the two, but liburing's system calls are its own, so a race
+/// detector sees two threads write one address. This counter states the order: the
+/// end of a ring releases, the making of one acquires.
+std::atomic<std::uint64_t> g_ended_count{0};
 
 /// Submits a no-op and waits for it.
 Status TryNop(UringRing& ring) {
@@ -62,6 +70,7 @@ Result<std::unique_ptr<UringRing>> UringRing::Make(std::uint32_t sq_entries, std
     made->ring_.ring_fd = -1;
     return UringStatus(UringCall::kSetup, -rc);
   }
+  static_cast<void>(g_ended_count.load(std::memory_order_acquire));
   // EXT_ARG (5.11): a timeout for io_uring_enter. NODROP (5.5): completions are kept
   // when the ring of them is full, though ours is never full (see UringQueue).
   constexpr std::uint32_t kNeeded = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP;
@@ -74,7 +83,9 @@ Result<std::unique_ptr<UringRing>> UringRing::Make(std::uint32_t sq_entries, std
 }
 
 UringRing::~UringRing() {
-  if (ring_.ring_fd >= 0) io_uring_queue_exit(&ring_);
+  if (ring_.ring_fd < 0) return;
+  g_ended_count.fetch_add(1, std::memory_order_release);
+  io_uring_queue_exit(&ring_);
 }
 
 void UringRing::EnableSlow() noexcept {
