@@ -113,6 +113,10 @@ struct DeviceOptions {
   /// False: through the page cache. True: O_DIRECT; where a file system has none
   /// (tmpfs), falls back to the page cache and says so in description().
   bool direct = true;
+  /// Direct reads are widened to multiples of this: a power of two up to 64 KiB, and
+  /// raised to what a file's O_DIRECT demands. 0: the disk's physical block, which is
+  /// what it reads in one piece.
+  std::uint32_t block_bytes = 0;
 };
 
 /// Opens `paths` for reading through io_uring.

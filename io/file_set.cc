@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 
 #include "io/direct_io.h"
@@ -31,6 +32,13 @@ Status CheckDeviceOptions(const DeviceOptions& options) {
                   fmt::format("DeviceOptions.read_size_bytes_max is {}: it must be in [1, 1048576]",
                               options.read_size_bytes_max));
   }
+  if (options.block_bytes != 0 &&
+      (!std::has_single_bit(options.block_bytes) || options.block_bytes > (1U << 16))) {
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("DeviceOptions.block_bytes is {}: it must be 0 or a power of two "
+                              "up to 65536",
+                              options.block_bytes));
+  }
   return Status();
 }
 
@@ -54,7 +62,10 @@ Result<FileSet> OpenFileSet(const std::vector<std::string>& paths, const DeviceO
     Result<std::uint64_t> size_bytes = FileSizeBytes(file.value(), path);
     if (!size_bytes.ok()) return std::move(size_bytes).TakeStatus();
     if (direct) {
-      const DirectIoLimits found = DirectIoLimitsOf(file.value());
+      DirectIoLimits found = DirectIoLimitsOf(file.value());
+      if (options.block_bytes != 0) {
+        found.block_bytes = std::max(options.block_bytes, found.offset_alignment_bytes);
+      }
       ReadLimits& limits = set.limits;
       limits.block_bytes = std::max(limits.block_bytes, found.block_bytes);
       limits.offset_alignment_bytes =

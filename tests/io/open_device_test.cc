@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
@@ -227,10 +228,27 @@ TEST_F(OpenDeviceTest, BadInputIsNamed) {
     EXPECT_EQ(code({path_}, {.depth = 4097}), StatusCode::kInvalidArgument);
     EXPECT_EQ(code({path_}, {.read_size_bytes_max = 0}), StatusCode::kInvalidArgument);
     EXPECT_EQ(code({path_}, {.read_size_bytes_max = (1U << 20) + 1}), StatusCode::kInvalidArgument);
+    EXPECT_EQ(code({path_}, {.block_bytes = 3000}), StatusCode::kInvalidArgument);
+    EXPECT_EQ(code({path_}, {.block_bytes = 1U << 17}), StatusCode::kInvalidArgument);
     EXPECT_EQ(code({}, {}), StatusCode::kInvalidArgument);
     EXPECT_EQ(code({scratch_.path()}, {}), StatusCode::kInvalidArgument);
     EXPECT_EQ(code({path_, path_ + ".not"}, {}), StatusCode::kNotFound);
     EXPECT_EQ(code({path_, path_}, {}), StatusCode::kOk);
+  }
+}
+
+TEST_F(OpenDeviceTest, ReadsAreWidenedToTheBlockThatWasAskedFor) {
+  for (const EngineChoice choice : {EngineChoice::kAuto, EngineChoice::kPread}) {
+    for (const std::uint32_t block_bytes : {1U, 512U, 4096U, 65536U}) {
+      Result<OpenedDevice> opened = OpenDevice(choice, {path_}, {.block_bytes = block_bytes});
+      ASSERT_TRUE(opened.ok()) << opened.status().ToString();
+      const Device& device = *opened.value().device;
+      EXPECT_TRUE(ReadsWork(*opened.value().device));
+      if (Contains(device.description(), "page cache")) continue;  // No blocks there.
+      const std::uint64_t read_bytes = device.ReadSizeBytes({.size_bytes = 1, .offset_bytes = 7});
+      EXPECT_GE(read_bytes, block_bytes);
+      EXPECT_LE(read_bytes, std::max(block_bytes, 4096U));  // O_DIRECT may demand more.
+    }
   }
 }
 
