@@ -23,14 +23,25 @@ struct ReadRequest {
   std::uint64_t tag = 0;  ///< The caller's; comes back with the completion.
 };
 
+/// The whole blocks that hold a request.
+struct BlockSpan {
+  std::uint64_t offset_bytes = 0;
+  std::uint32_t size_bytes = 0;
+  std::uint32_t skip_bytes = 0;  ///< Bytes before the request's first.
+};
+
 /// What became of one read.
 struct ReadCompletion {
   std::uint64_t tag = 0;
-  /// 0, or a positive errno. ENODATA: the file ends before the read does.
+  /// 0, or a positive errno (see io/read_errors.h). ENODATA: the file ends before the
+  /// read does.
   int os_error = 0;
   /// Shape [size_bytes] of the request; empty if os_error is not 0. The memory is
   /// the queue's own and is given back to it when OnRead() returns.
   std::span<const std::byte> bytes;
+  /// All that was read, `bytes` among it: from Device::Blocks()' offset on, and as
+  /// long, or shorter where the file ends. Others may be served from it.
+  std::span<const std::byte> blocks;
 };
 
 /// Receives completions, on the thread that runs ReadQueue::Run().
@@ -101,8 +112,8 @@ class Device {
   [[nodiscard]] virtual std::uint32_t read_size_bytes_max() const noexcept = 0;
   /// Host memory that one queue takes: buffers, ring, thread stacks' touched part.
   [[nodiscard]] virtual std::uint64_t queue_size_bytes() const noexcept = 0;
-  /// Bytes that the kernel really reads for a request: blocks are whole.
-  [[nodiscard]] virtual std::uint64_t ReadSizeBytes(const ReadRequest& request) const noexcept = 0;
+  /// What the kernel really reads for a request: whole blocks.
+  [[nodiscard]] virtual BlockSpan Blocks(const ReadRequest& request) const noexcept = 0;
 };
 
 struct DeviceOptions {
@@ -117,6 +128,14 @@ struct DeviceOptions {
   /// raised to what a file's O_DIRECT demands. 0: the disk's physical block, which is
   /// what it reads in one piece.
   std::uint32_t block_bytes = 0;
+  /// io_uring alone: the kernel looks for completions itself instead of taking
+  /// interrupts (IORING_SETUP_IOPOLL). For NVMe disks with poll queues (the module
+  /// option nvme.poll_queues) and files read with O_DIRECT; the waiting thread burns
+  /// its core while reads are in flight, and Wake() is seen at the next completion.
+  bool io_poll = false;
+  /// io_uring alone: a kernel thread takes submissions (IORING_SETUP_SQPOLL). It
+  /// burns a core of its own until it has been idle for 50 ms.
+  bool submission_poll = false;
 };
 
 /// Opens `paths` for reading through io_uring.

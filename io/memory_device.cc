@@ -7,11 +7,16 @@
 #include "base/mutex.h"
 #include "io/device.h"
 #include "io/file_set.h"
+#include "io/read_slots.h"
 
 namespace tiercel {
 namespace {
 
 using Files = std::vector<std::vector<std::byte>>;
+
+std::uint32_t BlockBytes(const DeviceOptions& options) noexcept {
+  return std::max(options.block_bytes, 1U);
+}
 
 constexpr auto kTimeoutMax = std::chrono::hours(24);  // So that a deadline cannot overflow.
 
@@ -21,7 +26,7 @@ constexpr auto kTimeoutMax = std::chrono::hours(24);  // So that a deadline cann
 class MemoryQueue final : public ReadQueue {
  public:
   MemoryQueue(const Files& files, const DeviceOptions& options)
-      : files_(files), read_size_bytes_max_(options.read_size_bytes_max), ring_(options.depth) {}
+      : files_(files), options_(options), ring_(options.depth) {}
 
   [[nodiscard]] std::uint32_t depth() const noexcept override {
     return static_cast<std::uint32_t>(ring_.size());
@@ -31,7 +36,7 @@ class MemoryQueue final : public ReadQueue {
   void Submit(const ReadRequest& request) noexcept override {
     TIERCEL_CHECK(count_ < ring_.size());
     TIERCEL_CHECK(request.file_index < files_.size());
-    TIERCEL_CHECK(request.size_bytes > 0 && request.size_bytes <= read_size_bytes_max_);
+    TIERCEL_CHECK(request.size_bytes > 0 && request.size_bytes <= options_.read_size_bytes_max);
     ring_[(first_ + count_) % ring_.size()] = request;
     ++count_;
   }
@@ -60,11 +65,15 @@ class MemoryQueue final : public ReadQueue {
     const std::vector<std::byte>& file = files_[request.file_index];
     if (request.offset_bytes > file.size() ||
         request.size_bytes > file.size() - request.offset_bytes) {
-      return {.tag = request.tag, .os_error = ENODATA, .bytes = {}};
+      return {.tag = request.tag, .os_error = ENODATA};
     }
+    const BlockSpan blocks = Widen(request, BlockBytes(options_));
+    const std::uint64_t end =
+        std::min<std::uint64_t>(blocks.offset_bytes + blocks.size_bytes, file.size());
     return {.tag = request.tag,
             .os_error = 0,
-            .bytes = std::span(file).subspan(request.offset_bytes, request.size_bytes)};
+            .bytes = std::span(file).subspan(request.offset_bytes, request.size_bytes),
+            .blocks = std::span(file).subspan(blocks.offset_bytes, end - blocks.offset_bytes)};
   }
 
   void WaitForWake(std::chrono::nanoseconds timeout) noexcept TIERCEL_EXCLUDES(mutex_) {
@@ -77,7 +86,7 @@ class MemoryQueue final : public ReadQueue {
   }
 
   const Files& files_;
-  const std::uint32_t read_size_bytes_max_;
+  const DeviceOptions options_;
   std::vector<ReadRequest> ring_;
   std::uint32_t first_ = 0;
   std::uint32_t count_ = 0;
@@ -103,8 +112,8 @@ class MemoryDevice final : public Device {
   [[nodiscard]] std::uint64_t queue_size_bytes() const noexcept override {
     return sizeof(MemoryQueue) + options_.depth * sizeof(ReadRequest);
   }
-  [[nodiscard]] std::uint64_t ReadSizeBytes(const ReadRequest& request) const noexcept override {
-    return request.size_bytes;
+  [[nodiscard]] BlockSpan Blocks(const ReadRequest& request) const noexcept override {
+    return Widen(request, BlockBytes(options_));
   }
 
  private:

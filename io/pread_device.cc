@@ -246,8 +246,8 @@ class PreadDevice final : public Device {
            4 * sizeof(std::uint32_t) * (options_.depth + 1) +
            ThreadCount(options_) * (kThreadBytes + sizeof(std::thread));
   }
-  [[nodiscard]] std::uint64_t ReadSizeBytes(const ReadRequest& request) const noexcept override {
-    return Widen(request, files_.limits.block_bytes).size_bytes;
+  [[nodiscard]] BlockSpan Blocks(const ReadRequest& request) const noexcept override {
+    return Widen(request, files_.limits.block_bytes);
   }
 
  private:

@@ -25,13 +25,6 @@ struct ReadLimits {
   std::uint32_t memory_alignment_bytes = 64;
 };
 
-/// The whole blocks that hold a request.
-struct BlockSpan {
-  std::uint64_t offset_bytes = 0;
-  std::uint32_t size_bytes = 0;
-  std::uint32_t skip_bytes = 0;  ///< Bytes before the request's first.
-};
-
 /// Widens a request to whole blocks. REQUIRES: its end is at most kReadEndMax.
 [[nodiscard]] constexpr BlockSpan Widen(const ReadRequest& request,
                                         std::uint32_t block_bytes) noexcept {
@@ -69,6 +62,7 @@ struct ReadSlot {
   ReadRequest request;
   BlockSpan blocks;
   std::uint32_t done_bytes = 0;  ///< Of `blocks`, from its start. Aligned for the next read.
+  std::uint32_t have_bytes = 0;  ///< Of `blocks`: all that came, when os_error is 0.
   std::uint32_t generation = 0;  ///< Counts uses, so that a stale answer is told from a fresh one.
   int os_error = 0;
   std::uint16_t no_room_count = 0;
@@ -94,11 +88,12 @@ inline SlotStep ReadSlot::Advance(std::int64_t result,
     os_error = static_cast<int>(-result);
     return SlotStep::kDone;
   }
-  const std::uint64_t have_bytes = done_bytes + static_cast<std::uint64_t>(result);
-  TIERCEL_CHECK(have_bytes <= blocks.size_bytes);  // More would be past the buffer.
-  if (have_bytes >= std::uint64_t{blocks.skip_bytes} + request.size_bytes) {
+  const std::uint64_t read_bytes = done_bytes + static_cast<std::uint64_t>(result);
+  TIERCEL_CHECK(read_bytes <= blocks.size_bytes);  // More would be past the buffer.
+  if (read_bytes >= std::uint64_t{blocks.skip_bytes} + request.size_bytes) {
     // All that was asked for. The blocks themselves may be short at the end of a file
     // whose size is no multiple of the block.
+    have_bytes = static_cast<std::uint32_t>(read_bytes);
     os_error = 0;
     return SlotStep::kDone;
   }
@@ -174,9 +169,10 @@ class ReadSlots {
   /// What OnRead() gets for a slot that is done.
   [[nodiscard]] ReadCompletion Completion(std::uint32_t index) const noexcept {
     const ReadSlot& slot = slots_[index];
-    ReadCompletion completion{.tag = slot.request.tag, .os_error = slot.os_error, .bytes = {}};
+    ReadCompletion completion{.tag = slot.request.tag, .os_error = slot.os_error};
     if (slot.os_error == 0) {
-      completion.bytes = {Buffer(index) + slot.blocks.skip_bytes, slot.request.size_bytes};
+      completion.blocks = {Buffer(index), slot.have_bytes};
+      completion.bytes = completion.blocks.subspan(slot.blocks.skip_bytes, slot.request.size_bytes);
     }
     return completion;
   }

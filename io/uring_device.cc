@@ -1,8 +1,10 @@
 #include <fmt/format.h>
 
 #include <bit>
+#include <cerrno>
 #include <utility>
 
+#include "base/errno_status.h"
 #include "io/device.h"
 #include "io/file_set.h"
 #include "io/uring_queue.h"
@@ -23,6 +25,7 @@ class UringDevice final : public Device {
     if (!queue.ok()) return std::move(queue).TakeStatus();
     return std::unique_ptr<ReadQueue>(std::move(queue).value());
   }
+  [[nodiscard]] const FileSet& files() const noexcept { return files_; }
   [[nodiscard]] DeviceEngine engine() const noexcept override { return DeviceEngine::kUring; }
   [[nodiscard]] std::string description() const override;
   [[nodiscard]] std::uint32_t read_size_bytes_max() const noexcept override {
@@ -36,8 +39,8 @@ class UringDevice final : public Device {
            ReadSlots::MemoryBytes(options_, files_.limits) + entries * entry_bytes +
            2 * sizeof(std::uint32_t) * (options_.depth + 1);
   }
-  [[nodiscard]] std::uint64_t ReadSizeBytes(const ReadRequest& request) const noexcept override {
-    return Widen(request, files_.limits.block_bytes).size_bytes;
+  [[nodiscard]] BlockSpan Blocks(const ReadRequest& request) const noexcept override {
+    return Widen(request, files_.limits.block_bytes);
   }
 
  private:
@@ -54,6 +57,8 @@ std::string UringDevice::description() const {
   } else if ((ring_flags_ & IORING_SETUP_COOP_TASKRUN) != 0) {
     text += "COOP_TASKRUN, ";
   }
+  if ((ring_flags_ & IORING_SETUP_SQPOLL) != 0) text += "SQPOLL, ";
+  if ((ring_flags_ & IORING_SETUP_IOPOLL) != 0) text += "IOPOLL, ";
   text += "registered files";
   const bool unregistered = notes_.buffers_unregistered.load(std::memory_order_relaxed);
   text += unregistered ? ", buffers not registered: raise 'ulimit -l')" : " and buffers)";
@@ -66,16 +71,50 @@ std::string UringDevice::description() const {
   return text;
 }
 
+/// Keeps the errno of the last read.
+class ProbeSink final : public ReadSink {
+ public:
+  void OnRead(const ReadCompletion& completion) noexcept override {
+    os_error = completion.os_error;
+  }
+  int os_error = 0;
+};
+
+/// Reads a byte of each file: only a read tells whether the disk can be polled.
+Status CheckPolledReads(Device& device, const FileSet& files) {
+  Result<std::unique_ptr<ReadQueue>> made = device.NewQueue();
+  if (!made.ok()) return std::move(made).TakeStatus();
+  ReadQueue& queue = *made.value();
+  for (std::uint32_t file = 0; file < files.files.size(); ++file) {
+    ProbeSink sink;
+    queue.Submit({.file_index = file, .size_bytes = 1});
+    while (queue.in_flight() > 0) queue.Run(sink, std::chrono::seconds(1));
+    if (sink.os_error == EOPNOTSUPP || sink.os_error == EINVAL) {
+      return Status(StatusCode::kInvalidArgument,
+                    fmt::format("io_poll: {} cannot be polled for completions ({}): it needs "
+                                "O_DIRECT and a disk with poll queues (nvme.poll_queues=N); "
+                                "leave io_poll off",
+                                files.paths[file], ErrnoName(sink.os_error)),
+                    sink.os_error);
+    }
+  }
+  return Status();
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Device>> OpenUringDevice(const std::vector<std::string>& paths,
                                                 const DeviceOptions& options) {
   Result<FileSet> files = OpenFileSet(paths, options);
   if (!files.ok()) return std::move(files).TakeStatus();
-  Result<std::uint32_t> ring_flags = UringRing::BestFlags();
+  Result<std::uint32_t> ring_flags = UringRing::BestFlags(options.io_poll, options.submission_poll);
   if (!ring_flags.ok()) return std::move(ring_flags).TakeStatus();
-  return std::unique_ptr<Device>(
-      std::make_unique<UringDevice>(std::move(files).value(), options, ring_flags.value()));
+  auto device =
+      std::make_unique<UringDevice>(std::move(files).value(), options, ring_flags.value());
+  if (options.io_poll) {
+    if (Status status = CheckPolledReads(*device, device->files()); !status.ok()) return status;
+  }
+  return std::unique_ptr<Device>(std::move(device));
 }
 
 }  // namespace tiercel

@@ -86,6 +86,8 @@ std::string UringSentence(UringCall call, int os_error) {
       return "a buffer is not mapped";
     case EOVERFLOW:
       return "the buffers are larger than the kernel can register";
+    case EOWNERDEAD:
+      return "the kernel's submission thread died";
     case ENXIO:
       return "the ring is being torn down";
     default:

@@ -157,7 +157,7 @@ void UringQueue::PreparePoll() noexcept {
 
 void UringQueue::Run(ReadSink& sink, nanoseconds timeout) noexcept {
   ring_->Enable();
-  if (!poll_prepared_) PreparePoll();
+  if (!poll_prepared_ && !ring_->io_poll()) PreparePoll();
   reported_in_run_ = 0;
   woken_in_run_ = false;
   timed_out_ = timeout <= nanoseconds::zero();
@@ -201,8 +201,12 @@ void UringQueue::Enter(nanoseconds wait) noexcept {
     return;
   }
   const bool waits = wait > nanoseconds::zero();
-  const int result =
-      ring_->Enter({.submit = submit, .wait_count = waits ? 1U : 0U, .timeout = wait});
+  int result = 0;
+  if (waits && ring_->io_poll() && !submit && in_kernel_ == 0) {
+    WaitForEvent(wait);
+  } else {
+    result = ring_->Enter({.submit = submit, .wait_count = waits ? 1U : 0U, .timeout = wait});
+  }
   if (waits) {
     owner_waits_.store(false);
     if (wake_pending_.exchange(false)) woken_in_run_ = true;
@@ -210,6 +214,17 @@ void UringQueue::Enter(nanoseconds wait) noexcept {
     owner_waits_.store(false, std::memory_order_relaxed);
   }
   TakeEnterResult(result);
+}
+
+/// Sleeps without the ring, which has nothing to wait for.
+void UringQueue::WaitForEvent(nanoseconds wait) noexcept {
+  pollfd event{.fd = event_.get(), .events = POLLIN, .revents = 0};
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(wait);
+  const timespec timeout{.tv_sec = seconds.count(), .tv_nsec = (wait - seconds).count()};
+  if (ppoll(&event, 1, &timeout, nullptr) <= 0) return;
+  eventfd_t count = 0;
+  eventfd_read(event_.get(), &count);
+  woken_in_run_ = true;
 }
 
 void UringQueue::TakeEnterResult(int result) noexcept {

@@ -38,6 +38,10 @@ struct UringNotes {
 /// store of owner_waits_ comes before the waker's look, who writes the eventfd. A
 /// write that comes late makes one later Run() return early, which is allowed.
 ///
+/// Under IOPOLL a ring takes nothing but reads, so the eventfd has no poll in it: with
+/// reads in flight the kernel looks for their completions until one is there, and
+/// with none the owner sleeps on the eventfd itself.
+///
 /// Threading: as ReadQueue. Between the threads there are only the two flags and
 /// the eventfd.
 class UringQueue final : public ReadQueue {
@@ -71,6 +75,7 @@ class UringQueue final : public ReadQueue {
   void PrepareRead(std::uint32_t index) noexcept;
   void PreparePoll() noexcept;
   void Enter(std::chrono::nanoseconds wait) noexcept;
+  void WaitForEvent(std::chrono::nanoseconds wait) noexcept;
   void TakeEnterResult(int result) noexcept;
   void Reap(ReadSink& sink) noexcept;
   void TakeReadResult(ReadSink& sink, std::uint32_t index, int result) noexcept;

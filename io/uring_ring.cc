@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <iterator>
+#include <vector>
 
 #include "base/check.h"
 #include "io/uring_errors.h"
@@ -19,6 +20,9 @@ namespace {
 /// detector sees two threads write one address. This counter states the order: the
 /// end of a ring releases, the making of one acquires.
 std::atomic<std::uint64_t> g_ended_count{0};
+
+/// How long the kernel's submission thread looks for work before it sleeps.
+constexpr std::uint32_t kSubmissionThreadIdleMs = 50;
 
 /// Submits a no-op and waits for it.
 Status TryNop(UringRing& ring) {
@@ -40,17 +44,22 @@ Status AsUnavailable(const Status& status) {
 
 }  // namespace
 
-Result<std::uint32_t> UringRing::BestFlags() {
-  constexpr std::uint32_t kChoices[] = {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+Result<std::uint32_t> UringRing::BestFlags(bool io_poll, bool submission_poll) {
+  std::vector<std::uint32_t> choices = {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
                                         IORING_SETUP_COOP_TASKRUN, 0};
-  for (const std::uint32_t flags : kChoices) {
+  // The others say where the deferred work of completions runs: here on its thread.
+  if (submission_poll) choices = {IORING_SETUP_SQPOLL};
+  for (const std::uint32_t choice : choices) {
+    const std::uint32_t flags = choice | (io_poll ? IORING_SETUP_IOPOLL : 0);
     Result<std::unique_ptr<UringRing>> ring = Make(4, flags);
     if (ring.ok()) {
       if (Status status = TryNop(*ring.value()); !status.ok()) return AsUnavailable(status);
       return flags;
     }
     // EINVAL: the kernel does not know the flags. All else is no better without them.
-    if (ring.status().os_error() != EINVAL || flags == 0) return AsUnavailable(ring.status());
+    if (ring.status().os_error() != EINVAL || choice == choices.back()) {
+      return AsUnavailable(ring.status());
+    }
   }
   return Status(StatusCode::kUnavailable, UringSentence(UringCall::kSetup, EINVAL), EINVAL);
 }
@@ -59,6 +68,7 @@ Result<std::unique_ptr<UringRing>> UringRing::Make(std::uint32_t sq_entries, std
   std::unique_ptr<UringRing> made(new UringRing());
   io_uring_params params{};
   params.flags = flags | IORING_SETUP_CLAMP;
+  params.sq_thread_idle = kSubmissionThreadIdleMs;
   if ((flags & IORING_SETUP_SINGLE_ISSUER) != 0) {
     // The thread that switches the ring on becomes its only issuer; the ring may be
     // made by another one.
@@ -102,16 +112,31 @@ io_uring_sqe* UringRing::NextSubmission() noexcept {
   return sqe;
 }
 
+/// Makes the filled-in submissions visible to the kernel. Returns how many it has
+/// to take.
+std::uint32_t UringRing::Publish() noexcept {
+  const std::uint32_t unseen = ring_.sq.sqe_tail - ring_.sq.sqe_head;
+  __atomic_store_n(ring_.sq.ktail, ring_.sq.sqe_tail, __ATOMIC_RELEASE);
+  ring_.sq.sqe_head = ring_.sq.sqe_tail;
+  return submission_poll() ? unseen : unsubmitted();
+}
+
 int UringRing::Enter(const EnterOptions& options) noexcept {
-  std::uint32_t submit_count = 0;
-  if (options.submit) {
-    __atomic_store_n(ring_.sq.ktail, ring_.sq.sqe_tail, __ATOMIC_RELEASE);
-    ring_.sq.sqe_head = ring_.sq.sqe_tail;
-    submit_count = unsubmitted();
+  const std::uint32_t submit_count = options.submit ? Publish() : 0;
+  unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
+  if (submission_poll()) {
+    // The thread sets the flag, then looks at the tail once more, and sleeps; we have
+    // set the tail and now look at the flag: one of us sees the other.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const unsigned state = __atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED);
+    if ((state & IORING_SQ_NEED_WAKEUP) != 0) {
+      flags |= IORING_ENTER_SQ_WAKEUP;
+    } else if (options.wait_count == 0 && (state & IORING_SQ_CQ_OVERFLOW) == 0) {
+      return static_cast<int>(submit_count);
+    }
   }
   __kernel_timespec timeout{};
   io_uring_getevents_arg argument{};
-  unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
   if (options.timeout >= std::chrono::nanoseconds::zero()) {
     const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(options.timeout);
     timeout.tv_sec = seconds.count();

@@ -159,7 +159,7 @@ void IoThread::SubmitRead(std::uint32_t read_index) noexcept {
   Read& read = reads_[read_index];
   ++read.attempts;
   context_.counters.device_reads.Add(1);
-  context_.counters.device_read_bytes.Add(context_.device.ReadSizeBytes(read.request));
+  context_.counters.device_read_bytes.Add(context_.device.Blocks(read.request).size_bytes);
   queue_->Submit(read.request);
 }
 

@@ -245,7 +245,8 @@ TEST_F(OpenDeviceTest, ReadsAreWidenedToTheBlockThatWasAskedFor) {
       const Device& device = *opened.value().device;
       EXPECT_TRUE(ReadsWork(*opened.value().device));
       if (Contains(device.description(), "page cache")) continue;  // No blocks there.
-      const std::uint64_t read_bytes = device.ReadSizeBytes({.size_bytes = 1, .offset_bytes = 7});
+      const std::uint64_t read_bytes =
+          device.Blocks({.size_bytes = 1, .offset_bytes = 7}).size_bytes;
       EXPECT_GE(read_bytes, block_bytes);
       EXPECT_LE(read_bytes, std::max(block_bytes, 4096U));  // O_DIRECT may demand more.
     }

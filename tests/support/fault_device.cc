@@ -44,14 +44,16 @@ namespace {
 class FaultQueue final : public ReadQueue, private ReadSink {
  public:
   FaultQueue(std::unique_ptr<ReadQueue> queue, FaultDevice::Shared& shared,
-             std::uint32_t queue_index, std::uint32_t read_size_bytes_max)
+             std::uint32_t queue_index, const Device& device)
       : queue_(std::move(queue)),
         shared_(shared),
         prng_(SplitMix64(shared.options.seed ^ (std::uint64_t{queue_index} << 32))),
-        read_size_bytes_max_(read_size_bytes_max),
+        read_size_bytes_max_(device.read_size_bytes_max()),
+        // Whole blocks of a read that is not aligned.
+        stride_bytes_(read_size_bytes_max_ + 2 * device.Blocks({.size_bytes = 1}).size_bytes),
         // One more than the depth: OnRead() may submit while its own is in use.
         reads_(queue_->depth() + 1),
-        bytes_(reads_.size() * read_size_bytes_max) {
+        bytes_(reads_.size() * stride_bytes_) {
     for (std::uint32_t i = 0; i < reads_.size(); ++i) free_.push_back(i);
     held_.reserve(reads_.size());
     ready_.reserve(reads_.size());
@@ -109,6 +111,8 @@ class FaultQueue final : public ReadQueue, private ReadSink {
     int os_error = 0;
     bool flip = false;
     std::uint32_t delay = 0;
+    std::uint32_t skip_bytes = 0;    ///< Of the blocks, before the request's first byte.
+    std::uint32_t blocks_bytes = 0;  ///< That came.
   };
 
   /// Decides the read's fate. Draws the same number of values whatever comes out, so
@@ -150,7 +154,7 @@ class FaultQueue final : public ReadQueue, private ReadSink {
   }
 
   std::byte* Bytes(std::uint32_t index) noexcept {
-    return bytes_.data() + std::size_t{index} * read_size_bytes_max_;
+    return bytes_.data() + std::size_t{index} * stride_bytes_;
   }
 
   void OnRead(const ReadCompletion& completion) noexcept override {
@@ -158,12 +162,16 @@ class FaultQueue final : public ReadQueue, private ReadSink {
     Read& read = reads_[index];
     read.os_error = completion.os_error;
     if (completion.os_error == 0) {
-      std::memcpy(Bytes(index), completion.bytes.data(), completion.bytes.size());
+      TIERCEL_CHECK(completion.blocks.size() <= stride_bytes_);
+      std::memcpy(Bytes(index), completion.blocks.data(), completion.blocks.size());
+      read.skip_bytes =
+          static_cast<std::uint32_t>(completion.bytes.data() - completion.blocks.data());
+      read.blocks_bytes = static_cast<std::uint32_t>(completion.blocks.size());
       if (read.flip) {
         // By the request, not by the stream: completions come in any order.
         const std::uint64_t bit = SplitMix64(read.request.offset_bytes ^ shared_.options.seed) %
                                   (completion.bytes.size() * 8);
-        Bytes(index)[bit / 8] ^= std::byte(1U << (bit % 8));
+        Bytes(index)[read.skip_bytes + bit / 8] ^= std::byte(1U << (bit % 8));
         Count(shared_.bit_flips);
       }
     }
@@ -193,11 +201,14 @@ class FaultQueue final : public ReadQueue, private ReadSink {
     for (const std::uint32_t index : ready_) {
       const Read& read = reads_[index];
       --in_flight_;
-      ReadCompletion completion{.tag = read.request.tag, .os_error = read.os_error, .bytes = {}};
-      if (read.os_error == 0) completion.bytes = {Bytes(index), read.request.size_bytes};
+      ReadCompletion completion{.tag = read.request.tag, .os_error = read.os_error};
+      if (read.os_error == 0) {
+        completion.blocks = {Bytes(index), read.blocks_bytes};
+        completion.bytes = completion.blocks.subspan(read.skip_bytes, read.request.size_bytes);
+      }
       sink.OnRead(completion);
       // Bytes that a sink looks at after OnRead() are not what it hopes for.
-      std::memset(Bytes(index), 0xDB, read.request.size_bytes);
+      std::memset(Bytes(index), 0xDB, read.blocks_bytes);
       free_.push_back(index);
     }
     return ready_.size();
@@ -208,6 +219,7 @@ class FaultQueue final : public ReadQueue, private ReadSink {
   Prng prng_;
   Prng prng_order_{7};
   const std::uint32_t read_size_bytes_max_;
+  const std::size_t stride_bytes_;
   std::vector<Read> reads_;
   std::vector<std::byte> bytes_;
   std::vector<std::uint32_t> free_;
@@ -243,9 +255,8 @@ FaultCounts FaultDevice::counts() const noexcept {
 Result<std::unique_ptr<ReadQueue>> FaultDevice::NewQueue() {
   Result<std::unique_ptr<ReadQueue>> queue = device_->NewQueue();
   if (!queue.ok()) return std::move(queue).TakeStatus();
-  return std::unique_ptr<ReadQueue>(std::make_unique<FaultQueue>(std::move(queue).value(), *shared_,
-                                                                 shared_->queue_count.fetch_add(1),
-                                                                 device_->read_size_bytes_max()));
+  return std::unique_ptr<ReadQueue>(std::make_unique<FaultQueue>(
+      std::move(queue).value(), *shared_, shared_->queue_count.fetch_add(1), *device_));
 }
 
 std::string FaultDevice::description() const {

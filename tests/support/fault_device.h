@@ -63,8 +63,8 @@ class FaultDevice final : public Device {
   [[nodiscard]] std::uint64_t queue_size_bytes() const noexcept override {
     return device_->queue_size_bytes();
   }
-  [[nodiscard]] std::uint64_t ReadSizeBytes(const ReadRequest& request) const noexcept override {
-    return device_->ReadSizeBytes(request);
+  [[nodiscard]] BlockSpan Blocks(const ReadRequest& request) const noexcept override {
+    return device_->Blocks(request);
   }
 
   /// State that the queues share.
