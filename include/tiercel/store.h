@@ -18,13 +18,6 @@
 
 namespace tiercel {
 
-/// How a store reads the disk.
-enum class Engine : std::uint8_t {
-  kAuto,   ///< io_uring; a pool of pread threads where it cannot be had, said aloud.
-  kUring,  ///< io_uring, or Open() fails with the reason.
-  kPread,  ///< A pool of pread threads.
-};
-
 /// Where a part of each row that is stored apart (V4.1's 8 scale bytes) is kept.
 enum class ScalePlacement : std::uint8_t {
   kAuto,      ///< In DRAM if that takes at most half of the budget, else on disk.
@@ -86,9 +79,14 @@ struct StoreStats {
   std::vector<OrderStats> orders;          ///< By layer, then order.
   std::uint64_t single_rows = 0;           ///< Rows asked for outside of a group.
   std::uint64_t device_reads = 0;          ///< Reads that were sent to the device.
+  std::uint64_t device_reads_shared = 0;   ///< Rows served by a read that was under way.
   std::uint64_t device_read_bytes = 0;     ///< Bytes of them, whole blocks.
   std::uint64_t device_read_retries = 0;   ///< Reads that were tried again.
   std::uint64_t device_read_failures = 0;  ///< Reads that failed for good.
+  /// From submission to completion, of the reads that succeeded since Open().
+  std::uint64_t device_read_p50_ns = 0;
+  std::uint64_t device_read_p99_ns = 0;
+  std::uint64_t device_read_max_ns = 0;
   std::uint64_t dram_budget_bytes = 0;
   std::uint64_t cache_bytes = 0;           ///< Memory of the cache, metadata included.
   std::uint64_t resident_scale_bytes = 0;  ///< 0 where scales are read from disk.

@@ -44,6 +44,13 @@ enum class RowStatus : std::uint8_t {
 /// "OK", "DEAD", ...: stable names.
 [[nodiscard]] std::string_view Name(RowStatus status) noexcept;
 
+/// How the disk is read.
+enum class Engine : std::uint8_t {
+  kAuto,   ///< io_uring; a pool of pread threads where it cannot be had, said aloud.
+  kUring,  ///< io_uring, or an error with the reason.
+  kPread,  ///< A pool of pread threads.
+};
+
 }  // namespace tiercel
 
 #endif  // TIERCEL_TYPES_H_
