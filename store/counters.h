@@ -34,6 +34,7 @@ struct Counters {
   explicit Counters(std::size_t space_count) : spaces(space_count) {}
   std::deque<SpaceCounters> spaces;
   Counter device_reads;
+  Counter device_reads_shared;
   Counter device_read_bytes;
   Counter device_read_retries;
   Counter device_read_failures;

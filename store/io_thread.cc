@@ -3,12 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstring>
 
-#include "base/check.h"
 #include "base/errno_status.h"
+#include "io/read_errors.h"
 #include "store/batch.h"
 
 namespace tiercel {
@@ -17,11 +16,24 @@ namespace {
 /// How long an idle thread sleeps when nobody wakes it: for ever, as good as.
 constexpr std::chrono::nanoseconds kIdleWait = std::chrono::hours(1);
 
-/// Whether another try may help. ENODATA (the file ends too early) and EINVAL or
-/// EBADF (our mistake) stay as they are.
-bool Retryable(int os_error) noexcept {
-  return os_error == EIO || os_error == EAGAIN || os_error == ENOMEM || os_error == EINTR ||
-         os_error == ETIMEDOUT || os_error == EREMOTEIO || os_error == ENOBUFS;
+/// A read for each group would do if all groups were single rows that share nothing;
+/// a quarter more keeps the queue full while some ride along with others.
+std::uint32_t GroupCount(std::uint32_t queue_depth) noexcept {
+  return queue_depth + queue_depth / 4 + 1;
+}
+
+std::uint32_t PieceCount(const Layout& layout, std::uint32_t part_count_max,
+                         std::uint32_t queue_depth) noexcept {
+  return GroupCount(queue_depth) * layout.head_count * part_count_max;
+}
+
+std::uint64_t NowNs() noexcept {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(std::chrono::nanoseconds(now).count());
+}
+
+RowStatus StatusOf(ReadErrorKind kind) noexcept {
+  return kind == ReadErrorKind::kDamaged ? RowStatus::kCorruption : RowStatus::kIoError;
 }
 
 }  // namespace
@@ -29,16 +41,15 @@ bool Retryable(int os_error) noexcept {
 IoThread::IoThread(const IoContext& context, std::unique_ptr<ReadQueue> queue)
     : context_(context),
       queue_(std::move(queue)),
-      groups_(queue_->depth() + 1),
-      reads_(queue_->depth()),
+      groups_(GroupCount(queue_->depth())),
+      reads_(context.device, queue_->depth(),
+             PieceCount(context.layout, context.locator.part_count_max(), queue_->depth())),
       bytes_(groups_.size() * context.layout.space_size_bytes_max),
       rows_(groups_.size() * context.layout.head_count),
       statuses_(groups_.size() * context.layout.head_count) {
-  retries_.reserve(reads_.size());
+  retries_.reserve(queue_->depth());
   free_groups_.reserve(groups_.size());
   for (std::uint32_t i = 0; i < groups_.size(); ++i) free_groups_.push_back(i);
-  free_reads_.reserve(reads_.size());
-  for (std::uint32_t i = 0; i < reads_.size(); ++i) free_reads_.push_back(i);
   thread_ = std::thread([this] { Loop(); });
 }
 
@@ -48,12 +59,19 @@ IoThread::~IoThread() {
   thread_.join();
 }
 
-std::uint64_t IoThread::MemoryBytes(const Layout& layout, std::uint32_t queue_depth) noexcept {
+std::uint64_t IoThread::MemoryBytes(const Layout& layout, std::uint32_t part_count_max,
+                                    std::uint32_t queue_depth) noexcept {
   const std::uint64_t group_bytes = layout.space_size_bytes_max +
                                     layout.head_count * (sizeof(RowId) + sizeof(RowStatus)) +
                                     sizeof(Group) + sizeof(std::uint32_t);
-  return (std::uint64_t{queue_depth} + 1) * group_bytes +
-         std::uint64_t{queue_depth} * (sizeof(Read) + 2 * sizeof(std::uint32_t));
+  return sizeof(IoThread) + GroupCount(queue_depth) * group_bytes +
+         queue_depth * sizeof(std::uint32_t) +
+         ReadTable::MemoryBytes(queue_depth, PieceCount(layout, part_count_max, queue_depth));
+}
+
+void IoThread::MergeReadLatency(Histogram& latency_ns) const {
+  MutexLock lock(latency_mutex_);
+  latency_ns.Merge(read_latency_ns_);
 }
 
 std::span<std::byte> IoThread::BytesOf(std::uint32_t group_index) noexcept {
@@ -88,20 +106,20 @@ void IoThread::Refill() noexcept {
     retries_.pop_back();
     SubmitRead(read_index);
   }
-  while (queue_->in_flight() < queue_->depth() && !free_reads_.empty()) {
+  while (queue_->in_flight() < queue_->depth() && reads_.has_room()) {
     if (current_group_ == kNone && !BeginGroup()) return;
     const std::uint32_t group_index = current_group_;
     SubmitReads(group_index);
-    if (!AllSubmitted(groups_[group_index])) return;  // The queue is full.
+    if (!AllSubmitted(groups_[group_index])) return;  // No room for more.
     current_group_ = kNone;
     FinishIfDone(group_index);  // Every part may have been in DRAM.
   }
 }
 
 bool IoThread::BeginGroup() noexcept {
+  if (free_groups_.empty()) return false;
   Fetch* const fetch = context_.fetches.Take();
   if (fetch == nullptr) return false;
-  TIERCEL_CHECK(!free_groups_.empty());
   const std::uint32_t group_index = free_groups_.back();
   free_groups_.pop_back();
   groups_[group_index] = Group{.fetch = fetch};
@@ -129,24 +147,22 @@ void IoThread::SubmitReads(std::uint32_t group_index) noexcept {
   const std::uint32_t part_count = context_.locator.PartCount(space.layer_index);
   const std::span<RowId> rows = RowsOf(group_index);
   while (group.next_row < space.row_count) {
-    if (free_reads_.empty() || queue_->in_flight() >= queue_->depth()) return;
+    if (!reads_.has_room() || queue_->in_flight() >= queue_->depth()) return;
     const RowId row = rows[group.next_row];
     const std::uint32_t part = group.next_part;
     const std::span<std::byte> row_bytes =
         BytesOf(group_index).subspan(std::size_t{group.next_row} * row_size_bytes, row_size_bytes);
     if (!context_.locator.CopyResident(space.layer_index, part, row, row_bytes)) {
-      const RowRead place = context_.locator.Locate(space.layer_index, part, row);
-      const std::uint32_t read_index = free_reads_.back();
-      free_reads_.pop_back();
-      reads_[read_index] = Read{.request = {.file_index = place.file_index,
-                                            .size_bytes = place.size_bytes,
-                                            .offset_bytes = place.offset_bytes,
-                                            .tag = read_index},
-                                .group = group_index,
-                                .row = group.next_row,
-                                .row_offset_bytes = place.row_offset_bytes};
-      ++group.reads_pending;
-      SubmitRead(read_index);
+      const std::uint32_t read_index =
+          reads_.Add({.place = context_.locator.Locate(space.layer_index, part, row),
+                      .group = group_index,
+                      .row = group.next_row});
+      ++group.pieces_pending;
+      if (read_index == ReadTable::kNone) {
+        context_.counters.device_reads_shared.Add(1);
+      } else {
+        SubmitRead(read_index);
+      }
     }
     if (++group.next_part == part_count) {
       group.next_part = 0;
@@ -156,55 +172,64 @@ void IoThread::SubmitReads(std::uint32_t group_index) noexcept {
 }
 
 void IoThread::SubmitRead(std::uint32_t read_index) noexcept {
-  Read& read = reads_[read_index];
+  ReadTable::Read& read = reads_[read_index];
   ++read.attempts;
+  read.begun_ns = NowNs();
   context_.counters.device_reads.Add(1);
-  context_.counters.device_read_bytes.Add(context_.device.Blocks(read.request).size_bytes);
+  context_.counters.device_read_bytes.Add(read.blocks.size_bytes);
   queue_->Submit(read.request);
 }
 
 void IoThread::OnRead(const ReadCompletion& completion) noexcept {
   const auto read_index = static_cast<std::uint32_t>(completion.tag);
-  Read& read = reads_[read_index];
-  const std::uint32_t group_index = read.group;
+  const ReadTable::Read& read = reads_[read_index];
+  bool over = true;
   if (completion.os_error == 0) {
-    const Space& space = context_.layout.spaces[groups_[group_index].fetch->space];
-    const std::size_t row_size_bytes = space.size_bytes / space.row_count;
-    TIERCEL_CHECK(completion.bytes.size() == read.request.size_bytes);
-    std::memcpy(BytesOf(group_index).data() + read.row * row_size_bytes + read.row_offset_bytes,
-                completion.bytes.data(), completion.bytes.size());
-  } else if (Retryable(completion.os_error) && read.attempts < context_.read_attempts_max) {
+    {
+      MutexLock lock(latency_mutex_);
+      read_latency_ns_.Add(NowNs() - read.begun_ns);
+    }
+    over = reads_.Serve(read_index, completion.blocks, [this](const RowPiece& piece, auto bytes) {
+      const Space& space = context_.layout.spaces[groups_[piece.group].fetch->space];
+      const std::size_t row_size_bytes = space.size_bytes / space.row_count;
+      std::memcpy(
+          BytesOf(piece.group).data() + piece.row * row_size_bytes + piece.place.row_offset_bytes,
+          bytes.data(), bytes.size());
+      --groups_[piece.group].pieces_pending;
+      FinishIfDone(piece.group);
+    });
+  } else if (DescribeReadError(completion.os_error).kind == ReadErrorKind::kPassing &&
+             read.attempts < context_.read_attempts_max) {
     context_.counters.device_read_retries.Add(1);
-    retries_.push_back(read_index);
-    return;
+    over = false;
   } else {
-    FailRow(group_index, read.row, read, completion.os_error);
+    const std::uint32_t attempts = read.attempts;
+    const RowPiece piece = reads_.Fail(read_index, over);
+    FailRow(piece, attempts, completion.os_error);
+    --groups_[piece.group].pieces_pending;
+    FinishIfDone(piece.group);
   }
-  free_reads_.push_back(read_index);
-  --groups_[group_index].reads_pending;
-  FinishIfDone(group_index);
+  if (!over) retries_.push_back(read_index);
 }
 
-void IoThread::FailRow(std::uint32_t group_index, std::uint32_t row, const Read& read,
-                       int os_error) noexcept {
+void IoThread::FailRow(const RowPiece& piece, std::uint32_t attempts, int os_error) noexcept {
   context_.counters.device_read_failures.Add(1);
-  const std::span<RowStatus> statuses = StatusesOf(group_index);
-  if (statuses[row] == RowStatus::kOk) ++groups_[group_index].failed_rows;
-  statuses[row] = os_error == ENODATA ? RowStatus::kCorruption : RowStatus::kIoError;
+  const ReadError error = DescribeReadError(os_error);
+  RowStatus& status = StatusesOf(piece.group)[piece.row];
+  if (status == RowStatus::kOk) ++groups_[piece.group].failed_rows;
+  status = StatusOf(error.kind);
   if (failure_logged_) return;
   failure_logged_ = true;  // One line, not one a row: a dead disk has many.
-  const std::string cause = os_error == ENODATA ? "the file ends before it (truncated?)"
-                                                : ErrnoName(os_error) + " from the device";
   context_.log(fmt::format(
-      "row {} cannot be read: {} B at {} of {}: {}, {} attempts; "
-      "later failures are only counted",
-      Index(RowsOf(group_index)[row]), read.request.size_bytes, read.request.offset_bytes,
-      context_.files[read.request.file_index].path, cause, read.attempts));
+      "row {} cannot be read: {} B at {} of {}: {}: {} ({} attempts); later "
+      "failures are only counted",
+      Index(RowsOf(piece.group)[piece.row]), piece.place.size_bytes, piece.place.offset_bytes,
+      context_.files[piece.place.file_index].path, ErrnoName(os_error), error.sentence, attempts));
 }
 
 void IoThread::FinishIfDone(std::uint32_t group_index) noexcept {
   Group& group = groups_[group_index];
-  if (group.reads_pending > 0 || !AllSubmitted(group)) return;
+  if (group.pieces_pending > 0 || !AllSubmitted(group)) return;
   Fetch* const fetch = group.fetch;
   const Space& space = context_.layout.spaces[fetch->space];
   const std::span<std::byte> bytes = BytesOf(group_index);

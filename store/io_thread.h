@@ -10,10 +10,13 @@
 #include <thread>
 #include <vector>
 
+#include "base/histogram.h"
+#include "base/mutex.h"
 #include "cache/group_cache.h"
 #include "io/device.h"
 #include "store/counters.h"
 #include "store/fetch_table.h"
+#include "store/read_table.h"
 #include "store/row_locator.h"
 #include "store/space.h"
 #include "tiercel/checkpoint.h"
@@ -45,6 +48,10 @@ struct IoContext {
 /// to every waiter. A row that cannot be read is zero and marked; it keeps the
 /// group out of the cache, never the other rows from their waiters.
 ///
+/// Groups are read once by the fetch table, rows and blocks by the read table. The
+/// queue reads every file of the store, so a group whose rows lie on several disks
+/// is put together by one thread; several disks are kept busy by several threads.
+///
 /// Threading: Wake() may be called by any thread. The destructor stops the thread;
 /// reads in flight are waited for and dropped.
 class IoThread final : private ReadSink {
@@ -56,11 +63,15 @@ class IoThread final : private ReadSink {
   ~IoThread() override;
 
   /// Memory of one thread besides its queue.
-  [[nodiscard]] static std::uint64_t MemoryBytes(const Layout& layout,
+  ///   part_count_max  most parts of a row: see RowLocator::part_count_max().
+  [[nodiscard]] static std::uint64_t MemoryBytes(const Layout& layout, std::uint32_t part_count_max,
                                                  std::uint32_t queue_depth) noexcept;
 
   /// Has the thread look for new fetches.
   void Wake() noexcept { queue_->Wake(); }
+
+  /// Adds this thread's reads to `latency_ns`: submission to completion. Any thread.
+  void MergeReadLatency(Histogram& latency_ns) const TIERCEL_EXCLUDES(latency_mutex_);
 
  private:
   /// A fetch that this thread reads.
@@ -68,16 +79,8 @@ class IoThread final : private ReadSink {
     Fetch* fetch = nullptr;
     std::uint32_t next_row = 0;  ///< Rows before it have all their reads submitted.
     std::uint32_t next_part = 0;
-    std::uint32_t reads_pending = 0;  ///< Submitted and not completed.
+    std::uint32_t pieces_pending = 0;  ///< Being read.
     std::uint32_t failed_rows = 0;
-  };
-  /// A read in flight.
-  struct Read {
-    ReadRequest request;
-    std::uint32_t group = 0;
-    std::uint32_t row = 0;
-    std::uint32_t row_offset_bytes = 0;
-    std::uint32_t attempts = 0;
   };
 
   void Loop() noexcept;
@@ -86,8 +89,7 @@ class IoThread final : private ReadSink {
   void SubmitReads(std::uint32_t group_index) noexcept;
   void SubmitRead(std::uint32_t read_index) noexcept;
   void OnRead(const ReadCompletion& completion) noexcept override;
-  void FailRow(std::uint32_t group_index, std::uint32_t row, const Read& read,
-               int os_error) noexcept;
+  void FailRow(const RowPiece& piece, std::uint32_t attempts, int os_error) noexcept;
   void FinishIfDone(std::uint32_t group_index) noexcept;
 
   [[nodiscard]] bool AllSubmitted(const Group& group) const noexcept;
@@ -99,17 +101,17 @@ class IoThread final : private ReadSink {
 
   const IoContext& context_;
   std::unique_ptr<ReadQueue> queue_;
-  // One more group than reads: the one whose reads are being submitted.
   std::vector<Group> groups_;
   std::vector<std::uint32_t> free_groups_;
-  std::vector<Read> reads_;
-  std::vector<std::uint32_t> free_reads_;
+  ReadTable reads_;
   std::vector<std::uint32_t> retries_;   ///< Reads to submit again when there is room.
   std::vector<std::byte> bytes_;         ///< Shape [groups, space_size_bytes_max].
   std::vector<RowId> rows_;              ///< Shape [groups, head_count].
   std::vector<RowStatus> statuses_;      ///< Shape [groups, head_count].
   std::uint32_t current_group_ = kNone;  ///< The group whose reads are being submitted.
   bool failure_logged_ = false;
+  mutable Mutex latency_mutex_;
+  Histogram read_latency_ns_ TIERCEL_GUARDED_BY(latency_mutex_);
   std::atomic<bool> stop_ = false;
   std::thread thread_;  // Last: starts when all else is there.
 };

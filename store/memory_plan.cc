@@ -15,6 +15,12 @@ namespace {
 /// rounds: a lookup is not held up by the table before the disk holds it up.
 constexpr std::uint32_t kFetchCapacity = 32768;
 
+std::uint32_t PartCountMax(const CheckpointInfo& checkpoint) {
+  std::size_t count = 0;
+  for (const LayerTable& table : checkpoint.layers) count = std::max(count, table.parts.size());
+  return static_cast<std::uint32_t>(count);
+}
+
 }  // namespace
 
 std::uint64_t ScaleBytes(const CheckpointInfo& checkpoint, const Layout& layout) {
@@ -33,9 +39,11 @@ Result<MemoryPlan> PlanMemory(const StoreOptions& options, const CheckpointInfo&
   MemoryPlan plan;
   plan.budget_bytes = options.dram_budget_bytes;
   plan.fetch_capacity = kFetchCapacity;
-  plan.read_bytes = FetchTable::MemoryBytes(plan.fetch_capacity) +
-                    options.io_thread_count * (device.queue_size_bytes() +
-                                               IoThread::MemoryBytes(layout, options.queue_depth));
+  plan.read_bytes =
+      FetchTable::MemoryBytes(plan.fetch_capacity) +
+      options.io_thread_count *
+          (device.queue_size_bytes() +
+           IoThread::MemoryBytes(layout, PartCountMax(checkpoint), options.queue_depth));
   if (plan.read_bytes >= plan.budget_bytes) {
     return Status(
         StatusCode::kResourceExhausted,

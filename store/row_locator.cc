@@ -26,6 +26,12 @@ void RowLocator::SetResident(std::uint32_t layer_index, std::uint32_t part,
   layers_[layer_index].parts[part].resident = std::move(resident);
 }
 
+std::uint32_t RowLocator::part_count_max() const noexcept {
+  std::size_t count = 0;
+  for (const Layer& layer : layers_) count = std::max(count, layer.parts.size());
+  return static_cast<std::uint32_t>(count);
+}
+
 RowRead RowLocator::Locate(std::uint32_t layer_index, std::uint32_t part,
                            RowId row) const noexcept {
   const Part& found = layers_[layer_index].parts[part];

@@ -40,6 +40,9 @@ class RowLocator {
     return static_cast<std::uint32_t>(layers_[layer_index].parts.size());
   }
 
+  /// Most parts of any layer's rows.
+  [[nodiscard]] std::uint32_t part_count_max() const noexcept;
+
   /// REQUIRES: row < the layer's row count.
   [[nodiscard]] RowRead Locate(std::uint32_t layer_index, std::uint32_t part,
                                RowId row) const noexcept;

@@ -275,6 +275,12 @@ StoreStats Store::Stats() const {
                                       .cache_resident_groups = cache.resident_groups});
   }
   stats.device_reads = impl.counters.device_reads.Get();
+  stats.device_reads_shared = impl.counters.device_reads_shared.Get();
+  Histogram latency_ns;
+  for (const auto& thread : impl.io_threads) thread->MergeReadLatency(latency_ns);
+  stats.device_read_p50_ns = latency_ns.Percentile(0.5);
+  stats.device_read_p99_ns = latency_ns.Percentile(0.99);
+  stats.device_read_max_ns = latency_ns.max();
   stats.device_read_bytes = impl.counters.device_read_bytes.Get();
   stats.device_read_retries = impl.counters.device_read_retries.Get();
   stats.device_read_failures = impl.counters.device_read_failures.Get();
