@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <new>
 #include <set>
@@ -27,8 +28,12 @@ Status CheckOptions(const StoreOptions& options) {
   if (options.io_thread_count < 1 || options.io_thread_count > 64) {
     return refuse("io_thread_count", options.io_thread_count, "in [1, 64]");
   }
-  if (options.queue_depth < 1 || options.queue_depth > 4096) {
-    return refuse("queue_depth", options.queue_depth, "in [1, 4096]");
+  if (options.queue_depth > 4096) {
+    return refuse("queue_depth", options.queue_depth, "in [1, 4096], or 0");
+  }
+  if (options.read_block_bytes > 65536 ||
+      (options.read_block_bytes != 0 && !std::has_single_bit(options.read_block_bytes))) {
+    return refuse("read_block_bytes", options.read_block_bytes, "a power of two up to 65536, or 0");
   }
   if (options.read_attempts_max < 1 || options.read_attempts_max > 100) {
     return refuse("read_attempts_max", options.read_attempts_max, "in [1, 100]");
@@ -104,6 +109,26 @@ std::uint32_t PartSizeBytesMax(const CheckpointInfo& checkpoint) {
   return size_bytes;
 }
 
+std::vector<std::string> PathsOf(const CheckpointInfo& checkpoint) {
+  std::vector<std::string> paths;
+  for (const TableFile& file : checkpoint.files) paths.push_back(file.path);
+  return paths;
+}
+
+/// Depth and block for the files of a checkpoint, read by the engine of choice.
+Result<ReadSettings> SettingsFor(const CheckpointInfo& checkpoint, const StoreOptions& options,
+                                 EngineChoice choice) {
+  const std::vector<std::string> paths = PathsOf(checkpoint);
+  // Which engine kAuto is going to be is known when it has been opened, no
+  // sooner.
+  const auto engine_name = [&]() -> Result<std::string> {
+    Result<OpenedDevice> probe = OpenDevice(choice, paths, {.depth = 1});
+    if (!probe.ok()) return std::move(probe).TakeStatus();
+    return std::string(Name(probe.value().device->engine()));
+  };
+  return ResolveReadSettings(options, paths, engine_name, MakeLog(options.log));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Store>> Store::Open(const std::string& path, const StoreOptions& options) {
@@ -113,11 +138,17 @@ Result<std::unique_ptr<Store>> Store::Open(const std::string& path, const StoreO
   try {
     Result<CheckpointInfo> checkpoint = InspectCheckpoint(path);
     if (!checkpoint.ok()) return std::move(checkpoint).TakeStatus();
+    Result<ReadSettings> settings = SettingsFor(checkpoint.value(), options, choice);
+    if (!settings.ok()) return std::move(settings).TakeStatus();
+    StoreOptions settled = options;
+    settled.queue_depth = settings.value().queue_depth;
+    settled.read_block_bytes = settings.value().block_bytes;
     return OpenStoreOn(
-        std::move(checkpoint).value(), options,
+        std::move(checkpoint).value(), settled,
         [choice](const std::vector<std::string>& paths, const DeviceOptions& device) {
           return OpenDevice(choice, paths, device);
-        });
+        },
+        std::move(settings.value().profile_paths));
   } catch (const std::bad_alloc&) {
     return Status(StatusCode::kResourceExhausted, fmt::format("no memory to open {}", path));
   } catch (const std::system_error& error) {  // A thread that cannot be started.
@@ -167,9 +198,12 @@ Status StartIoThreads(Store::Impl& impl, const StoreOptions& options,
 
 }  // namespace
 
-Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const StoreOptions& options,
-                                           const OpenDeviceFunction& open_device) {
-  if (Status status = CheckOptions(options); !status.ok()) return status;
+Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const StoreOptions& wanted,
+                                           const OpenDeviceFunction& open_device,
+                                           std::string profile_paths) {
+  if (Status status = CheckOptions(wanted); !status.ok()) return status;
+  StoreOptions options = wanted;
+  options.queue_depth = ReadSettingsOf(wanted).queue_depth;
   Result<Layout> layout = MakeLayout(checkpoint, options.layer_ids);
   if (!layout.ok()) return std::move(layout).TakeStatus();
   Result<Hasher> hasher = Hasher::Create(checkpoint.recipe, options.token_map);
@@ -178,11 +212,13 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
                                             std::move(layout).value());
   const auto log = MakeLog(options.log);
 
-  std::vector<std::string> paths;
-  for (const TableFile& file : impl->checkpoint.files) paths.push_back(file.path);
+  impl->disk_profile = std::move(profile_paths);
+  impl->queue_depth = options.queue_depth;
   Result<OpenedDevice> opened =
-      open_device(paths, DeviceOptions{.depth = options.queue_depth,
-                                       .read_size_bytes_max = PartSizeBytesMax(impl->checkpoint)});
+      open_device(PathsOf(impl->checkpoint),
+                  DeviceOptions{.depth = options.queue_depth,
+                                .read_size_bytes_max = PartSizeBytesMax(impl->checkpoint),
+                                .block_bytes = options.read_block_bytes});
   if (!opened.ok()) return std::move(opened).TakeStatus();
   impl->opened = std::move(opened).value();
   if (!impl->opened.fallback_reason.empty()) {
@@ -291,6 +327,9 @@ StoreStats Store::Stats() const {
   stats.engine = Name(impl.opened.device->engine());
   stats.engine_description = impl.opened.device->description();
   stats.engine_fallback = impl.opened.fallback_reason;
+  stats.queue_depth = impl.queue_depth;
+  stats.read_block_bytes = impl.opened.device->Blocks({.size_bytes = 1}).size_bytes;
+  stats.disk_profile = impl.disk_profile;
   stats.cache_description = impl.cache->description();
   return stats;
 }

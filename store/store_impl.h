@@ -9,6 +9,7 @@
 #include "base/mutex.h"
 #include "cache/group_cache.h"
 #include "io/device.h"
+#include "store/apply_profile.h"
 #include "store/batch.h"
 #include "store/counters.h"
 #include "store/fetch_table.h"
@@ -36,6 +37,8 @@ struct Store::Impl {
   RowLocator locator;
   Counters counters;
   MemoryPlan plan;
+  std::uint32_t queue_depth = 0;
+  std::string disk_profile;  ///< For reports: ReadSettings::profile_paths.
   OpenedDevice opened;
   std::unique_ptr<FetchTable> fetches;
   std::unique_ptr<GroupCache> cache;
@@ -52,13 +55,15 @@ struct Store::Impl {
   [[nodiscard]] Result<std::uint32_t> FindLayer(std::uint32_t layer_id) const;
 };
 
-/// Opens the store on a device of the caller's: how tests put faults under it.
+/// Opens the store on a device of the caller's: how tests put faults under it. Looks for
+/// no profile in anybody's home; `profile_paths` is where the options have theirs from.
 /// Errors: as Store::Open.
 using OpenDeviceFunction =
     std::function<Result<OpenedDevice>(const std::vector<std::string>&, const DeviceOptions&)>;
 [[nodiscard]] Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint,
                                                          const StoreOptions& options,
-                                                         const OpenDeviceFunction& open_device);
+                                                         const OpenDeviceFunction& open_device,
+                                                         std::string profile_paths = "");
 
 }  // namespace tiercel
 

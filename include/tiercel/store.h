@@ -32,7 +32,16 @@ struct StoreOptions {
   std::uint64_t dram_budget_bytes = std::uint64_t{1} << 30;
   Engine engine = Engine::kAuto;
   std::uint32_t io_thread_count = 1;    ///< Threads that read; a ring or a pool each. In [1, 64].
-  std::uint32_t queue_depth = 128;      ///< Reads in flight a thread. In [1, 4096].
+  /// Reads in flight a thread, up to 4096. 0: as the disk's profile says (see
+  /// disk_profile.h), else 128.
+  std::uint32_t queue_depth = 0;
+  /// Direct reads are widened to multiples of this, a power of two up to 65536. 0: as the
+  /// disk's profile says, else the disk's physical block.
+  std::uint32_t read_block_bytes = 0;
+  /// Profile for what the two above leave open. Empty: DefaultDiskProfilePath() of each
+  /// disk that the files lie on, where a missing one is none and a damaged one is logged
+  /// and ignored; one that is named must be there and good.
+  std::string disk_profile_path;
   std::uint32_t read_attempts_max = 3;  ///< Tries per read before kIoError. In [1, 100].
   ScalePlacement scales = ScalePlacement::kAuto;
   /// Turns raw token ids into compressed ones in lookups by token runs. Null: runs
@@ -94,6 +103,9 @@ struct StoreStats {
   std::string engine;                      ///< "io_uring" or "pread".
   std::string engine_description;          ///< Its flags, block size, O_DIRECT or not.
   std::string engine_fallback;             ///< Empty, or why kAuto is not on io_uring.
+  std::uint32_t queue_depth = 0;           ///< Reads in flight a thread.
+  std::uint32_t read_block_bytes = 0;      ///< Reads are widened to it; 1: they are not.
+  std::string disk_profile;                ///< Profiles that were applied; empty for none.
   std::string cache_description;
 };
 
@@ -108,7 +120,8 @@ class Store {
   /// headers alone; takes all memory; starts the I/O threads.
   ///
   /// Errors: as InspectCheckpoint and Hasher::Create; kInvalidArgument (an option
-  /// out of its range; the message names it), kNotFound (a layer with no table),
+  /// out of its range; the message names it), kNotFound (a layer with no table, a
+  /// profile that is named and not there),
   /// kUnavailable (Engine::kUring where there is no io_uring), kResourceExhausted
   /// (a budget that is too small, or more than the machine has).
   [[nodiscard]] static Result<std::unique_ptr<Store>> Open(const std::string& path,

@@ -296,7 +296,7 @@ TEST_F(StoreTest, OptionsOutOfTheirRangeAreNamed) {
   };
   EXPECT_NE(refused([](StoreOptions& o) { o.dram_budget_bytes = 1; }).find("dram_budget_bytes"),
             std::string::npos);
-  EXPECT_NE(refused([](StoreOptions& o) { o.queue_depth = 0; }).find("queue_depth"),
+  EXPECT_NE(refused([](StoreOptions& o) { o.queue_depth = 4097; }).find("queue_depth"),
             std::string::npos);
   EXPECT_NE(refused([](StoreOptions& o) { o.io_thread_count = 65; }).find("io_thread_count"),
             std::string::npos);
