@@ -1,6 +1,7 @@
 #include "tiercel/store.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <bit>
@@ -25,8 +26,8 @@ Status CheckOptions(const StoreOptions& options) {
   if (options.dram_budget_bytes < kBudgetBytesMin) {
     return refuse("dram_budget_bytes", options.dram_budget_bytes, "at least 16 MiB");
   }
-  if (options.io_thread_count < 1 || options.io_thread_count > 64) {
-    return refuse("io_thread_count", options.io_thread_count, "in [1, 64]");
+  if (options.io_thread_count > 64) {
+    return refuse("io_thread_count", options.io_thread_count, "in [0, 64]");
   }
   if (options.queue_depth > 4096) {
     return refuse("queue_depth", options.queue_depth, "in [1, 4096], or 0");
@@ -101,6 +102,17 @@ std::function<void(std::string_view)> MakeLog(std::function<void(std::string_vie
   };
 }
 
+/// Disks that hold the files: at least 1, and at most as many as may have a thread.
+std::uint32_t DiskCount(const std::vector<TableFile>& files) {
+  std::set<dev_t> disks;
+  for (const TableFile& file : files) {
+    struct stat info {};
+    // A file that is not there is the device's to report.
+    if (stat(file.path.c_str(), &info) == 0) disks.insert(info.st_dev);
+  }
+  return static_cast<std::uint32_t>(std::clamp<std::size_t>(disks.size(), 1, 64));
+}
+
 std::uint32_t PartSizeBytesMax(const CheckpointInfo& checkpoint) {
   std::uint32_t size_bytes = 1;
   for (const LayerTable& table : checkpoint.layers) {
@@ -119,8 +131,7 @@ std::vector<std::string> PathsOf(const CheckpointInfo& checkpoint) {
 Result<ReadSettings> SettingsFor(const CheckpointInfo& checkpoint, const StoreOptions& options,
                                  EngineChoice choice) {
   const std::vector<std::string> paths = PathsOf(checkpoint);
-  // Which engine kAuto is going to be is known when it has been opened, no
-  // sooner.
+  // Which engine kAuto is going to be is known when it has been opened, no sooner.
   const auto engine_name = [&]() -> Result<std::string> {
     Result<OpenedDevice> probe = OpenDevice(choice, paths, {.depth = 1});
     if (!probe.ok()) return std::move(probe).TakeStatus();
@@ -204,6 +215,7 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
   if (Status status = CheckOptions(wanted); !status.ok()) return status;
   StoreOptions options = wanted;
   options.queue_depth = ReadSettingsOf(wanted).queue_depth;
+  if (options.io_thread_count == 0) options.io_thread_count = DiskCount(checkpoint.files);
   Result<Layout> layout = MakeLayout(checkpoint, options.layer_ids);
   if (!layout.ok()) return std::move(layout).TakeStatus();
   Result<Hasher> hasher = Hasher::Create(checkpoint.recipe, options.token_map);
@@ -218,7 +230,9 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
       open_device(PathsOf(impl->checkpoint),
                   DeviceOptions{.depth = options.queue_depth,
                                 .read_size_bytes_max = PartSizeBytesMax(impl->checkpoint),
-                                .block_bytes = options.read_block_bytes});
+                                .block_bytes = options.read_block_bytes,
+                                .io_poll = options.io_poll,
+                                .submission_poll = options.submission_poll});
   if (!opened.ok()) return std::move(opened).TakeStatus();
   impl->opened = std::move(opened).value();
   if (!impl->opened.fallback_reason.empty()) {
@@ -311,6 +325,7 @@ StoreStats Store::Stats() const {
                                       .cache_resident_groups = cache.resident_groups});
   }
   stats.device_reads = impl.counters.device_reads.Get();
+  stats.io_thread_count = static_cast<std::uint32_t>(impl.io_threads.size());
   stats.device_reads_shared = impl.counters.device_reads_shared.Get();
   Histogram latency_ns;
   for (const auto& thread : impl.io_threads) thread->MergeReadLatency(latency_ns);

@@ -166,6 +166,7 @@ StoreStats Difference(StoreStats after, const StoreStats& before) {
   }
   after.single_rows -= before.single_rows;
   after.device_reads -= before.device_reads;
+  after.device_reads_shared -= before.device_reads_shared;
   after.device_read_bytes -= before.device_read_bytes;
   after.device_read_retries -= before.device_read_retries;
   after.device_read_failures -= before.device_read_failures;
@@ -197,6 +198,10 @@ std::string ReportText(const ReplayReport& report) {
                                FormatBytes(Ratio(read_bytes, report.lookup_seconds)),
                                FormatCount(stats.device_read_retries),
                                FormatCount(stats.device_read_failures)));
+  text += Line("", fmt::format("a read p50 {} us, p99 {} us, max {} us; {} rows shared one",
+                               Micros(stats.device_read_p50_ns), Micros(stats.device_read_p99_ns),
+                               Micros(stats.device_read_max_ns),
+                               FormatAmount(static_cast<double>(stats.device_reads_shared))));
   text += SharesLine("hits", AllCounts(stats));
   for (const auto& [order, counts] : CountsByOrder(stats)) {
     text += SharesLine(fmt::format("  {}-grams", order), counts);
@@ -236,6 +241,10 @@ std::string ReportJson(const ReplayReport& report) {
         {"p99.9", micros(report.steps.p999_ns)},
         {"max", micros(report.steps.max_ns)}}}};
   json["device_reads"] = stats.device_reads;
+  json["device_reads_shared"] = stats.device_reads_shared;
+  json["device_read_us"] = {{"p50", micros(stats.device_read_p50_ns)},
+                            {"p99", micros(stats.device_read_p99_ns)},
+                            {"max", micros(stats.device_read_max_ns)}};
   json["device_read_bytes"] = stats.device_read_bytes;
   json["device_reads_per_token"] = Ratio(static_cast<double>(stats.device_reads), tokens);
   json["device_read_bytes_per_token"] = Ratio(static_cast<double>(stats.device_read_bytes), tokens);
@@ -251,6 +260,7 @@ std::string ReportJson(const ReplayReport& report) {
   json["cache_bytes"] = stats.cache_bytes;
   json["resident_scale_bytes"] = stats.resident_scale_bytes;
   json["read_buffer_bytes"] = stats.read_buffer_bytes;
+  json["io_threads"] = stats.io_thread_count;
   json["engine"] = stats.engine;
   json["engine_description"] = stats.engine_description;
   json["engine_fallback"] = stats.engine_fallback;

@@ -31,7 +31,9 @@ struct StoreOptions {
   /// and the tables of reads in flight. At least 16 MiB.
   std::uint64_t dram_budget_bytes = std::uint64_t{1} << 30;
   Engine engine = Engine::kAuto;
-  std::uint32_t io_thread_count = 1;    ///< Threads that read; a ring or a pool each. In [1, 64].
+  /// Threads that read, a ring or a pool each, all of them reading every file. 0: as
+  /// many as there are disks (file systems) under the files. In [0, 64].
+  std::uint32_t io_thread_count = 0;
   /// Reads in flight a thread, up to 4096. 0: as the disk's profile says (see
   /// disk_profile.h), else 128.
   std::uint32_t queue_depth = 0;
@@ -43,6 +45,11 @@ struct StoreOptions {
   /// and ignored; one that is named must be there and good.
   std::string disk_profile_path;
   std::uint32_t read_attempts_max = 3;  ///< Tries per read before kIoError. In [1, 100].
+  /// io_uring polls for completions (IORING_SETUP_IOPOLL), which needs a disk with
+  /// poll queues, or has a kernel thread take submissions (IORING_SETUP_SQPOLL). Both
+  /// trade a busy core for a shorter read.
+  bool io_poll = false;
+  bool submission_poll = false;
   ScalePlacement scales = ScalePlacement::kAuto;
   /// Turns raw token ids into compressed ones in lookups by token runs. Null: runs
   /// hold compressed ids (Qwen3.8: raw ones; that recipe has no map).
@@ -100,6 +107,7 @@ struct StoreStats {
   std::uint64_t cache_bytes = 0;           ///< Memory of the cache, metadata included.
   std::uint64_t resident_scale_bytes = 0;  ///< 0 where scales are read from disk.
   std::uint64_t read_buffer_bytes = 0;     ///< Rings, read buffers, groups in flight.
+  std::uint32_t io_thread_count = 0;       ///< Threads that read.
   std::string engine;                      ///< "io_uring" or "pread".
   std::string engine_description;          ///< Its flags, block size, O_DIRECT or not.
   std::string engine_fallback;             ///< Empty, or why kAuto is not on io_uring.

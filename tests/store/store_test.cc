@@ -122,6 +122,29 @@ INSTANTIATE_TEST_SUITE_P(
       return name;
     });
 
+TEST(StoreSharingTest, RowsOfOneBlockAreReadTogether) {
+  const MadeCheckpoint made({});
+  StoreOptions options = SmallOptions();
+  Result<std::unique_ptr<Store>> opened = Store::Open(made.path(), options);
+  ASSERT_TRUE(opened.ok()) << opened.status().ToString();
+  Store& store = *opened.value();
+  if (store.Stats().engine_description.find("blocks") == std::string::npos) {
+    GTEST_SKIP() << "no blocks without O_DIRECT: " << store.Stats().engine_description;
+  }
+  // Neighbours on disk, none of them a group: backwards.
+  std::vector<RowId> ids;
+  for (std::uint64_t row = 2000; row > 0; --row) ids.push_back(RowId{row});
+  LayerBuffers buffers(store, 1, ids.size(), RowOutput::kStored);
+  const LayerOutput output = buffers.Output();
+  ASSERT_TRUE(store.LookupRows(ids, output).ok());
+  EXPECT_EQ(CheckRows(made, buffers, ids, RowOutput::kStored).right, ids.size());
+  const StoreStats stats = store.Stats();
+  EXPECT_GT(stats.device_reads_shared, 0U);
+  EXPECT_LT(stats.device_reads, ids.size());
+  EXPECT_GT(stats.device_read_p50_ns, 0U);
+  EXPECT_LE(stats.device_read_p50_ns, stats.device_read_max_ns);
+}
+
 class StoreTest : public ::testing::Test {
  protected:
   MadeCheckpoint made_{MadeCheckpoint::Options{}};
