@@ -8,12 +8,13 @@ CXX_FILES = $(shell git ls-files '*.h' '*.cc' '*.cu' '*.cuh')
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 
-.PHONY: help demo test bench format format-check tidy fuzz clean
+.PHONY: help demo test bench microbench format format-check tidy fuzz clean
 
 help:
 	@echo 'make demo          make a small table, serve a real token trace from it, check every row'
 	@echo 'make test          build and run all tests'
-	@echo 'make bench         build and run the benchmarks'
+	@echo 'make bench         Tiercel beside fio, mmap, pread, RocksDB and DRAM: five minutes, BENCH_DIR='
+	@echo 'make microbench    what a hash and a cache hit cost'
 	@echo 'make format        clang-format every source file'
 	@echo 'make format-check  fail where clang-format would change something'
 	@echo 'make tidy          clang-tidy over the library'
@@ -32,9 +33,13 @@ test:
 
 bench:
 	@scripts/install-deps.sh build bench
+	@PRESET=$(PRESET) scripts/bench.sh
+
+microbench:
+	@scripts/install-deps.sh build
 	cmake --preset $(PRESET)
 	cmake --build --preset $(PRESET) -j $(JOBS)
-	@for program in build/$(PRESET)/bench/*_bench; do \
+	@for name in hasher cache; do program=build/$(PRESET)/bench/$${name}_bench; \
 	  if [ -x "$$program" ]; then echo "== $$program"; "$$program" || exit 1; fi; done
 
 format:

@@ -6,7 +6,7 @@
 #
 #   build  compilers, libraries, test tools: `make test` and `make demo` (default)
 #   dev    also clang, clang-format, clang-tidy and libFuzzer: `make format`, `make fuzz`
-#   bench  also fio, which the disk benchmarks are compared with
+#   bench  also fio and RocksDB, which Tiercel is compared with: `make bench`
 #
 # TIERCEL_NO_INSTALL=1 skips the check: for machines whose packages come from
 # elsewhere. CMake then names what it misses.
@@ -14,13 +14,13 @@ set -euo pipefail
 
 build_packages=(
   build-essential cmake ninja-build pkg-config ccache git
-  liburing-dev libhwloc-dev librocksdb-dev libicu-dev libzstd-dev zstd
+  liburing-dev libhwloc-dev libicu-dev libzstd-dev zstd
   libfmt-dev nlohmann-json3-dev libcli11-dev libxxhash-dev
   libgtest-dev libgmock-dev libbenchmark-dev pybind11-dev python3-dev
 )
 # libclang-rt-dev brings the sanitizer and fuzzer runtimes of the default clang.
 dev_packages=(clang clang-format clang-tidy libclang-rt-dev)
-bench_packages=(fio)
+bench_packages=(fio librocksdb-dev)
 
 groups=("$@")
 if [[ ${#groups[@]} -eq 0 ]]; then
@@ -47,9 +47,9 @@ if ! command -v apt-get > /dev/null || ! command -v dpkg-query > /dev/null; then
   cat >&2 << EOF
 install-deps: this system has no apt, so nothing was installed. Tiercel needs
   g++ >= 12 or clang >= 14, cmake >= 3.25, ninja, pkg-config, zstd (program)
-  and the development files of: liburing >= 2.3, hwloc, RocksDB, ICU >= 70, zstd,
-  fmt >= 9, nlohmann-json >= 3.10, CLI11, xxHash, GoogleTest (with gmock), Google
-  Benchmark, pybind11, Python 3.
+  and the development files of: liburing >= 2.3, hwloc, ICU >= 70, zstd, fmt >= 9,
+  nlohmann-json >= 3.10, CLI11, xxHash, GoogleTest (with gmock), Google Benchmark,
+  pybind11, Python 3; for \`make bench\` also fio (program) and RocksDB >= 7.
 The Debian names are:
   ${wanted[*]}
 Install them, then run this again with TIERCEL_NO_INSTALL=1 in the environment.

@@ -41,11 +41,12 @@ struct RandomReads {
 
 /// What a slice came to. A fixed-size struct: it goes through a pipe.
 struct SliceFigures {
-  double seconds = 0;      ///< Spent in the work alone.
-  double cpu_seconds = 0;  ///< User and system time of the process meanwhile.
-  std::uint64_t rows = 0;  ///< Or reads, where an arm serves no rows.
-  std::uint64_t batches = 0;
-  std::uint64_t p50_ns = 0;  ///< Of a batch; of a read in `random`. 0: not known.
+  double seconds = 0;             ///< Spent in the work alone.
+  double cpu_seconds = 0;         ///< User and system time of the process meanwhile.
+  std::uint64_t rows = 0;         ///< Or reads, where an arm serves no rows.
+  double batches = 0;             ///< A batch that was cut counts for its part.
+  std::uint64_t cut_batches = 0;  ///< Batches that were given up for want of time.
+  std::uint64_t p50_ns = 0;       ///< Of a batch; of a read in `random`. 0: not known.
   std::uint64_t p99_ns = 0;
 };
 

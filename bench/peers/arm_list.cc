@@ -23,6 +23,7 @@ void AddMmapArms(std::vector<ArmEntry>& arms) {
                           [advice, threads](const PeerTable& table, const ArmOptions& options) {
                             return OpenMmapArm(table, options, advice.advice, threads);
                           },
+                      .row_by_row = true,
                       .quick = plain ? threads <= 2 : threads == 16});
     }
   }

@@ -17,7 +17,10 @@ struct ArmEntry {
   bool self_timed = false;   ///< Reads at random, serves no rows: `random` alone.
   bool keep_open = false;    ///< Opening takes so long that its process stays.
   bool whole_table = false;  ///< Its memory limit is raised by the table's size.
-  bool quick = true;         ///< Part of a --quick run unless arms are named.
+  /// It takes row after row, so that the time of a batch too long to wait for is that
+  /// of its rows.
+  bool row_by_row = false;
+  bool quick = true;  ///< Part of a --quick run unless arms are named.
 };
 
 /// Name of the arm that all are compared with.

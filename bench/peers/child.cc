@@ -89,7 +89,7 @@ void Live(const ArmEntry& entry, const ArmOptions& options, const RunContext& co
   if (!WriteWhole(out, opened)) return;
   for (Order order; ReadWhole(in, order);) {
     Result<SliceFigures> figures =
-        RunSlice(*arm.value(), context, *order.workload, order.seed, entry.self_timed);
+        RunSlice(*arm.value(), entry, context, *order.workload, order.seed);
     Message message;
     if (figures.ok()) {
       message.figures = figures.value();

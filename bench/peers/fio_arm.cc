@@ -31,7 +31,7 @@ Result<SliceFigures> ParseFigures(const std::string& text) {
     SliceFigures figures;
     figures.seconds = read.at("runtime").get<double>() / 1e3;
     figures.rows = read.at("total_ios").get<std::uint64_t>();
-    figures.batches = figures.rows;
+    figures.batches = static_cast<double>(figures.rows);
     figures.p50_ns = percentiles.at("50.000000").get<std::uint64_t>();
     figures.p99_ns = percentiles.at("99.000000").get<std::uint64_t>();
     const double cpu_percent = job.at("usr_cpu").get<double>() + job.at("sys_cpu").get<double>();

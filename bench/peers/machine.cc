@@ -8,6 +8,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -53,10 +54,10 @@ std::string DiskOf(const std::string& path) {
   // A partition's queue is its disk's.
   if (!std::filesystem::exists(device / "queue")) device = device.parent_path();
   const std::string model = FirstLine(device / "device" / "model");
-  return fmt::format(
-      "{}{}, physical block {} B, {}", device.filename().string(),
-      model.empty() ? "" : " (" + model + ")", FirstLine(device / "queue" / "physical_block_size"),
-      FirstLine(device / "queue" / "rotational") == "1" ? "rotational" : "not rotational");
+  return fmt::format("{}{}, physical block {} B, read-ahead {} KiB", device.filename().string(),
+                     model.empty() ? "" : " (" + model + ")",
+                     FirstLine(device / "queue" / "physical_block_size"),
+                     FirstLine(device / "queue" / "read_ahead_kb"));
 }
 
 std::string FileSystemOf(const std::string& path) {

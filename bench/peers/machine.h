@@ -18,7 +18,7 @@ struct Machine {
   std::uint32_t core_count = 0;
   std::uint64_t memory_bytes = 0;
   std::string kernel;
-  std::string disk;         ///< Device, model, rotational or not.
+  std::string disk;         ///< Device, model, block, read-ahead.
   std::string file_system;  ///< Of the checkpoint.
   double load = 0;          ///< Load average of the last minute, before the run.
 };

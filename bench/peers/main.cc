@@ -38,7 +38,8 @@ struct Flags {
   std::vector<std::string> arms;
   std::vector<std::string> workloads;
   std::uint32_t repeats = 0;  ///< 0: 5, or 3 with --quick.
-  double slice_seconds = 0;   ///< 0: 1, or 0.4 with --quick.
+  std::uint32_t slices_between = RunPlan{}.slices_between;
+  double slice_seconds = 0;  ///< 0: 1, or 0.4 with --quick.
   std::string dram = "256MiB";
   std::string limit;
   std::string scratch;
@@ -46,6 +47,7 @@ struct Flags {
   std::string drop = "all";
   std::uint32_t io_threads = 1;
   WorkloadSizes sizes;
+  double cap_seconds = 0;  ///< 0: 10, or 3 with --quick.
   std::uint64_t batches_max = RunContext{}.batches_max;
   std::uint64_t seed = 0;
   bool quick = false;
@@ -61,6 +63,10 @@ void AddOptions(CLI::App& app, Flags& flags) {
       ->delimiter(',');
   app.add_option("--repeats", flags.repeats, "Slices of each arm at each workload; 5")
       ->check(CLI::Range(1, 1000));
+  app.add_option("--slices-between", flags.slices_between,
+                 "Slices of other arms between two of the one that all are put beside")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
   app.add_option("--slice-seconds", flags.slice_seconds, "Length of a slice; 1")
       ->check(CLI::Range(0.001, 600.0));
   app.add_option("--dram", flags.dram, "Memory for rows of every arm")->capture_default_str();
@@ -86,6 +92,9 @@ void AddOptions(CLI::App& app, Flags& flags) {
       ->capture_default_str();
   app.add_option("--replay-tokens", flags.sizes.replay_tokens, "Of a replay, warming included")
       ->capture_default_str();
+  app.add_option("--cap-seconds", flags.cap_seconds,
+                 "When an arm that takes row after row gives up a batch; 10")
+      ->check(CLI::Range(0.01, 3600.0));
   app.add_option("--batches-max", flags.batches_max, "Batches of a slice, at most");
   app.add_option("--seed", flags.seed, "Of windows, names and order; the time unless given");
   app.add_flag("--quick", flags.quick, "Fewer arms, 3 repeats, slices of 0.4 s, small replay");
@@ -195,6 +204,7 @@ Status RunPeers(Flags flags) {
   plan.arm_options.resident_scales = flags.scales == "resident";
   plan.arm_options.io_thread_count = flags.io_threads;
   plan.repeat_count = flags.repeats != 0 ? flags.repeats : flags.quick ? 3 : 5;
+  plan.slices_between = flags.slices_between;
   plan.seed =
       flags.seed != 0
           ? flags.seed
@@ -219,6 +229,7 @@ Status RunPeers(Flags flags) {
   context.trace = &trace.value();
   context.sizes = flags.sizes;
   context.slice_seconds = flags.slice_seconds > 0 ? flags.slice_seconds : flags.quick ? 0.4 : 1.0;
+  context.cap_seconds = flags.cap_seconds > 0 ? flags.cap_seconds : flags.quick ? 3.0 : 10.0;
   context.batches_max = flags.batches_max;
   if (HasRocksDb() && Wants(plan, "rocksdb")) {
     if (Status status = PrepareRocksDb(table.value(), plan.arm_options.scratch_dir); !status.ok()) {

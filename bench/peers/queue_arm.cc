@@ -83,7 +83,7 @@ class QueueArm final : public Arm {
     figures.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     figures.cpu_seconds = CpuSeconds() - cpu_begin;
     figures.rows = full.latency_ns.count();
-    figures.batches = figures.rows;
+    figures.batches = static_cast<double>(figures.rows);
     figures.p50_ns = full.latency_ns.Percentile(0.5);
     figures.p99_ns = full.latency_ns.Percentile(0.99);
     full.refill = false;

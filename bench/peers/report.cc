@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "tools/svg_plot.h"
@@ -31,6 +33,7 @@ Spread MainRatio(const WorkloadResult& result, const ArmResult& arm) {
 std::string Ratio(const Spread& spread) {
   if (spread.count == 0) return "-";
   const auto digits = [](double value) {
+    if (value < 0.1) return fmt::format("{:.2g}", value);
     return value < 10 ? fmt::format("{:.2f}", value) : fmt::format("{:.3g}", value);
   };
   return fmt::format("{} ({}..{})", digits(spread.median), digits(spread.min), digits(spread.max));
@@ -74,7 +77,7 @@ std::string WorkloadText(const WorkloadResult& result) {
     if (!arm.not_run.empty()) continue;
     const bool reference = arm.name == result.reference;
     text +=
-        TableRow({arm.name, rates ? "" : Seconds(arm.batch_seconds),
+        TableRow({arm.name, rates ? "" : (arm.cut ? "~" : "") + Seconds(arm.batch_seconds),
                   HumanValue(PlotUnit::kCount, arm.rows_per_second.median),
                   Seconds(arm.cpu_seconds_per_row), Nanoseconds(arm.p50_ns),
                   Nanoseconds(arm.p99_ns), reference ? "1" : Ratio(MainRatio(result, arm)),
@@ -139,7 +142,9 @@ std::string ReportText(const Report& report) {
   text +=
       "\nFigures are medians over slices. A ratio is the median of arm / reference, each slice "
       "against the\nnearest one of the reference in its repeat; in brackets the smallest and the "
-      "largest. Rows of the\nfirst batch of every slice were compared with the generator.\n";
+      "largest. Rows of the\nfirst batch of every slice were compared with the generator. ~: the "
+      "batches were given up "
+      "before their end;\nthe time is that of their rows.\n";
   return text;
 }
 
@@ -156,6 +161,7 @@ std::string ReportJson(const Report& report) {
       }
       arms.push_back({{"name", arm.name},
                       {"description", arm.description},
+                      {"cut", arm.cut},
                       {"rows_per_second", SpreadJson(arm.rows_per_second)},
                       {"batch_seconds", SpreadJson(arm.batch_seconds)},
                       {"cpu_seconds_per_row", SpreadJson(arm.cpu_seconds_per_row)},

@@ -167,8 +167,9 @@ class WorkloadRunner {
     for (const Slice& slice : slices_) {
       if (slice.arm != arm) continue;
       const SliceFigures& figures = slice.figures;
+      result.cut = result.cut || figures.cut_batches > 0;
       rate.push_back(1 / SecondsPerRow(figures));
-      batch.push_back(figures.seconds / static_cast<double>(figures.batches));
+      batch.push_back(figures.seconds / figures.batches);
       cpu.push_back(CpuPerRow(figures));
       if (figures.p99_ns > 0) {
         p50.push_back(static_cast<double>(figures.p50_ns));

@@ -37,6 +37,7 @@ struct Spread {
 struct ArmResult {
   std::string name;
   std::string description;
+  bool cut = false;     ///< Batches were given up after cap_seconds: see RunSlice().
   std::string not_run;  ///< Why there are no figures; empty if there are.
   Spread rows_per_second;
   Spread batch_seconds;

@@ -15,11 +15,130 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+/// Rows that are handed to an arm at once where its batches may be cut.
+constexpr std::size_t kCutRows = 4096;
+
 std::uint64_t RowCount(const Batch& batch) {
   std::uint64_t count = 0;
   for (const LayerBatch& layer : batch.layers) count += layer.rows.size();
   return count;
 }
+
+/// Rows [begin, begin + count) of a layer of a batch of rows of `row_bytes`.
+LayerBatch Slice(const LayerBatch& layer, std::size_t begin, std::size_t count,
+                 std::size_t row_bytes) {
+  return {layer.layer_index, layer.rows.subspan(begin, count),
+          layer.out.subspan(begin * row_bytes, count * row_bytes),
+          layer.row_status.subspan(begin, count)};
+}
+
+/// Runs one slice of one arm.
+/// Threading: one thread at a time.
+class SliceRunner {
+ public:
+  SliceRunner(Arm& arm, const ArmEntry& entry, const RunContext& context, const Workload& workload,
+              std::uint64_t seed)
+      : arm_(arm),
+        entry_(entry),
+        context_(context),
+        workload_(workload),
+        source_(*context.table, *context.hasher, *context.trace, workload, context.sizes, seed) {}
+
+  Result<SliceFigures> Run() {
+    std::uint64_t unused = 0;
+    (void)arm_.TakeReadLatency(unused, unused);
+    const bool replay = workload_.kind == WorkloadKind::kReplay;
+    bool first = true;
+    while (replay || (figures_.seconds < context_.slice_seconds &&
+                      figures_.batches < static_cast<double>(context_.batches_max))) {
+      Result<const Batch*> batch = source_.Next();
+      if (!batch.ok()) return std::move(batch).TakeStatus();
+      if (batch.value() == nullptr) break;
+      const bool warming = source_.warming() || (first && WarmsUp(*batch.value()));
+      if (Status status = RunBatch(*batch.value(), first, !warming); !status.ok()) return status;
+      first = false;
+      if (replay && all_seconds_ > 6 * context_.cap_seconds) {
+        return Status(
+            StatusCode::kUnavailable,
+            fmt::format("given up: the replay took more than {} s", 6 * context_.cap_seconds));
+      }
+    }
+    if (workload_.kind == WorkloadKind::kRandom) {
+      if (!arm_.TakeReadLatency(figures_.p50_ns, figures_.p99_ns)) {
+        figures_.p50_ns = figures_.p99_ns = 0;
+      }
+    } else if (figures_.cut_batches == 0) {
+      figures_.p50_ns = batch_ns_.Percentile(0.5);
+      figures_.p99_ns = batch_ns_.Percentile(0.99);
+    }
+    return figures_;
+  }
+
+ private:
+  [[nodiscard]] bool WarmsUp(const Batch& batch) const {
+    return workload_.kind == WorkloadKind::kCold && RowCount(batch) < kCutRows;
+  }
+
+  /// Runs a batch; whole, or in pieces until the time is up.
+  Status RunBatch(const Batch& batch, bool check, bool counts) {
+    if (!entry_.row_by_row || RowCount(batch) <= kCutRows) {
+      return RunPiece(batch, check, counts, 1);
+    }
+    double seconds = 0;
+    for (const LayerBatch& layer : batch.layers) {
+      const std::size_t row_bytes = context_.table->row_size_bytes(layer.layer_index);
+      for (std::size_t begin = 0; begin < layer.rows.size(); begin += kCutRows) {
+        if (seconds > context_.cap_seconds) {
+          ++figures_.cut_batches;
+          return {};
+        }
+        const std::size_t count = std::min(kCutRows, layer.rows.size() - begin);
+        Batch piece;
+        piece.layers.push_back(Slice(layer, begin, count, row_bytes));
+        const double before = all_seconds_;
+        if (Status status =
+                RunPiece(piece, check, counts,
+                         static_cast<double>(count) / static_cast<double>(RowCount(batch)));
+            !status.ok()) {
+          return status;
+        }
+        seconds += all_seconds_ - before;
+      }
+    }
+    return {};
+  }
+
+  /// Runs a part of a batch at once: `share` of it.
+  Status RunPiece(const Batch& piece, bool check, bool counts, double share) {
+    const double cpu_begin = CpuSeconds();
+    const Clock::time_point begin = Clock::now();
+    Status status = arm_.Run(piece);
+    const auto took = Clock::now() - begin;
+    const double cpu_seconds = CpuSeconds() - cpu_begin;
+    if (!status.ok()) return status;
+    const double seconds = std::chrono::duration<double>(took).count();
+    all_seconds_ += seconds;
+    if (check) {
+      if (status = CheckBatch(*context_.table, piece); !status.ok()) return status;
+    }
+    if (!counts) return {};
+    figures_.seconds += seconds;
+    figures_.cpu_seconds += cpu_seconds;
+    figures_.rows += RowCount(piece);
+    figures_.batches += share;
+    batch_ns_.Add(static_cast<std::uint64_t>(static_cast<double>(took.count()) / share));
+    return {};
+  }
+
+  Arm& arm_;
+  const ArmEntry& entry_;
+  const RunContext& context_;
+  const Workload& workload_;
+  BatchSource source_;
+  SliceFigures figures_;
+  Histogram batch_ns_;
+  double all_seconds_ = 0;  ///< Of what does not count, too.
+};
 
 }  // namespace
 
@@ -43,50 +162,15 @@ Status CheckBatch(const PeerTable& table, const Batch& batch) {
   return {};
 }
 
-Result<SliceFigures> RunSlice(Arm& arm, const RunContext& context, const Workload& workload,
-                              std::uint64_t seed, bool self_timed) {
-  if (self_timed) {
+Result<SliceFigures> RunSlice(Arm& arm, const ArmEntry& entry, const RunContext& context,
+                              const Workload& workload, std::uint64_t seed) {
+  if (entry.self_timed) {
     return arm.RunReads({.depth = workload.depth,
                          .block_bytes = context.table->block_bytes(),
                          .seconds = context.slice_seconds,
                          .seed = seed});
   }
-  BatchSource source(*context.table, *context.hasher, *context.trace, workload, context.sizes,
-                     seed);
-  SliceFigures figures;
-  Histogram batch_ns;
-  std::uint64_t run_count = 0;
-  std::uint64_t unused = 0;
-  (void)arm.TakeReadLatency(unused, unused);
-  const bool replay = workload.kind == WorkloadKind::kReplay;
-  while (replay ||
-         (figures.seconds < context.slice_seconds && figures.batches < context.batches_max)) {
-    Result<const Batch*> batch = source.Next();
-    if (!batch.ok()) return std::move(batch).TakeStatus();
-    if (batch.value() == nullptr) break;
-    const double cpu_begin = CpuSeconds();
-    const Clock::time_point begin = Clock::now();
-    Status status = arm.Run(*batch.value());
-    const auto took = Clock::now() - begin;
-    const double cpu_seconds = CpuSeconds() - cpu_begin;
-    if (!status.ok()) return status;
-    if (run_count++ == 0) {
-      if (status = CheckBatch(*context.table, *batch.value()); !status.ok()) return status;
-    }
-    if (source.warming()) continue;
-    figures.seconds += std::chrono::duration<double>(took).count();
-    figures.cpu_seconds += cpu_seconds;
-    figures.rows += RowCount(*batch.value());
-    ++figures.batches;
-    batch_ns.Add(static_cast<std::uint64_t>(took.count()));
-  }
-  if (workload.kind == WorkloadKind::kRandom) {
-    if (!arm.TakeReadLatency(figures.p50_ns, figures.p99_ns)) figures.p50_ns = figures.p99_ns = 0;
-  } else {
-    figures.p50_ns = batch_ns.Percentile(0.5);
-    figures.p99_ns = batch_ns.Percentile(0.99);
-  }
-  return figures;
+  return SliceRunner(arm, entry, context, workload, seed).Run();
 }
 
 }  // namespace tiercel::peers

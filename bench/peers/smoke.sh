@@ -15,7 +15,7 @@ checkpoint=${scratch}/checkpoint
 
 # The page cache of the machine is left alone: it is not ours.
 small=(--drop files --repeats 1 --slice-seconds 0.001 --batches-max 1 --dram 32MiB
-  --prefill-tokens 32 --random-rows 256 --replay-tokens 128)
+  --prefill-tokens 4 --random-rows 128 --replay-tokens 12 --slices-between 100)
 "${peers}" "${checkpoint}" "${small[@]}" --json "${scratch}/peers.json" \
   --svg "${scratch}/peers.svg" 2> "${scratch}/progress.txt" > "${scratch}/peers.txt" || {
   tail -n 5 "${scratch}/progress.txt" >&2

@@ -12,7 +12,7 @@
 namespace tiercel::peers {
 namespace {
 
-/// Tokens that a replay takes at once: a chunk of a chunked prefill.
+/// Tokens that a replay takes at once, at most: a chunk of a chunked prefill.
 constexpr std::uint64_t kReplayChunkTokens = 64;
 
 /// Ids that a recipe hashes: all below this.
@@ -50,13 +50,15 @@ std::vector<Workload> MakeWorkloads(const Recipe& recipe, const WorkloadSizes& s
                          .depth = depth,
                          .summary = fmt::format("single reads at random, {} in flight", depth)});
   }
+  const auto chunk_tokens = static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(sizes.replay_tokens / 4, 1, kReplayChunkTokens));
   workloads.push_back(
       {.name = "replay",
        .kind = WorkloadKind::kReplay,
-       .token_count = kReplayChunkTokens,
+       .token_count = chunk_tokens,
        .summary = fmt::format("{} tokens of the trace in chunks of {}, {} layers; the first half "
                               "fills the caches and does not count",
-                              sizes.replay_tokens, kReplayChunkTokens, layers)});
+                              sizes.replay_tokens, chunk_tokens, layers)});
   return workloads;
 }
 
@@ -193,7 +195,7 @@ bool BatchSource::TakeReplayChunk(std::uint64_t& begin, std::uint64_t& end,
   warming_ = replayed_tokens_ < replay_tokens_ / 2;
   document_begin = trace_.offsets[replay_document_];
   begin = replay_at_;
-  end = std::min(begin + kReplayChunkTokens, trace_.offsets[replay_document_ + 1]);
+  end = std::min(begin + workload_.token_count, trace_.offsets[replay_document_ + 1]);
   replay_at_ = end;
   replayed_tokens_ += end - begin;
   return true;
