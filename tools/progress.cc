@@ -27,6 +27,8 @@ std::string_view UnitName(ProgressUnit unit) {
       return " rows";
     case ProgressUnit::kTokens:
       return " tokens";
+    case ProgressUnit::kSlices:
+      return " slices";
   }
   return "";
 }
