@@ -408,7 +408,10 @@ TEST_P(DeviceContractTest, DestroysQueuesWithReadsInFlight) {
   // pread makes and joins eight threads each time.
   OPEN_OR_SKIP(device, {kSize}, {.depth = 8, .read_size_bytes_max = 4096});
   Prng prng(TestSeed());
+  std::ptrdiff_t descriptors = 0;
+  std::uint64_t in_flight = 0;
   for (int round = 0; round < 1000; ++round) {
+    if (round == 1) descriptors = OpenDescriptors();  // What one round leaves, all may leave.
     const auto queue = NewQueue(*device);
     ASSERT_NE(queue, nullptr);
     CheckingSink sink(*queue, {kSize});
@@ -418,7 +421,10 @@ TEST_P(DeviceContractTest, DestroysQueuesWithReadsInFlight) {
     // Some queues go with reads that the kernel never saw, some with reads under way.
     if (round % 4 != 0) queue->Run(sink, milliseconds(0));
     if (round % 4 == 2 && queue->in_flight() > 0) queue->Run(sink, seconds(10));
+    in_flight += queue->in_flight();
   }
+  EXPECT_GE(in_flight, 250U * 8);  // Of the rounds that the kernel never saw alone.
+  EXPECT_EQ(OpenDescriptors(), descriptors);
 }
 
 TEST_P(DeviceContractTest, QueueIsMadeHereUsedThereAndDestroyedHere) {

@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
+#include <iterator>
 #include <random>
 #include <span>
 #include <vector>
@@ -44,6 +46,12 @@ inline bool IsPattern(std::uint32_t file, std::uint64_t offset_bytes,
     if (bytes[i] != PatternByte(file, offset_bytes + i)) return false;
   }
   return true;
+}
+
+/// Descriptors that this process has open.
+inline std::ptrdiff_t OpenDescriptors() {
+  const std::filesystem::directory_iterator files("/proc/self/fd");
+  return std::distance(begin(files), end(files));
 }
 
 /// CPU time of the calling thread.

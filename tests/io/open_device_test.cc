@@ -5,22 +5,15 @@
 //       through its exit status and stderr.
 
 #include <gtest/gtest.h>
-#include <linux/audit.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <cstddef>
 #include <cstdio>
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -30,43 +23,10 @@
 #include "io/device.h"
 #include "tests/io/device_test_support.h"
 #include "tests/support/scratch_dir.h"
+#include "tests/support/seccomp_filter.h"
 
 namespace tiercel::testing {
 namespace {
-
-/// Makes system call `number` fail with `os_error` for the rest of the process.
-bool Forbid(std::uint32_t number, std::uint32_t os_error) {
-  sock_filter filter[] = {
-      {BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, nr)},
-      {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, number},
-      {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | os_error},
-      {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW},
-  };
-  const sock_fprog program{.len = 4, .filter = filter};
-  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
-}
-
-constexpr int kPassed = 0;
-constexpr int kFailed = 1;
-constexpr int kSkipped = 77;
-
-/// Runs `body` in a forked child and returns its exit status.
-int InChild(const std::function<int()>& body) {
-  const pid_t child = fork();
-  if (child == 0) _exit(body());
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
-}
-
-#define CHILD_EXPECT(condition)                                                    \
-  do {                                                                             \
-    if (!(condition)) {                                                            \
-      std::fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
-      return kFailed;                                                              \
-    }                                                                              \
-  } while (false)
 
 class CountingSink final : public ReadSink {
  public:
@@ -121,7 +81,7 @@ class RefusedUringTest : public OpenDeviceTest, public ::testing::WithParamInter
 TEST_P(RefusedUringTest, AutoFallsBackWithTheReasonAndUringFailsWithIt) {
   const Refusal& refusal = GetParam();
   const int status = InChild([&] {
-    if (!Forbid(refusal.call, refusal.os_error)) return kSkipped;
+    if (!Forbid(refusal.call, refusal.os_error)) return kChildSkipped;
     Result<OpenedDevice> fallen = OpenDevice(EngineChoice::kAuto, {path_}, {});
     CHILD_EXPECT(fallen.ok());
     CHILD_EXPECT(fallen.value().device->engine() == DeviceEngine::kPread);
@@ -138,10 +98,10 @@ TEST_P(RefusedUringTest, AutoFallsBackWithTheReasonAndUringFailsWithIt) {
     // Nothing of it is an excuse for a missing file.
     Result<OpenedDevice> missing = OpenDevice(EngineChoice::kAuto, {path_ + ".not"}, {});
     CHILD_EXPECT(!missing.ok() && missing.status().code() == StatusCode::kNotFound);
-    return kPassed;
+    return kChildPassed;
   });
-  if (status == kSkipped) GTEST_SKIP() << "this system allows no seccomp filter";
-  EXPECT_EQ(status, kPassed);
+  if (status == kChildSkipped) GTEST_SKIP() << "this system allows no seccomp filter";
+  EXPECT_EQ(status, kChildPassed);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -162,13 +122,13 @@ TEST_F(OpenDeviceTest, RefusalNamesTheSeccompProfileWhenTheSysctlIsNotTheCause) 
   }
   const std::string sentence = value == 0 ? "seccomp" : "is " + std::to_string(value);
   const int status = InChild([&] {
-    if (!Forbid(SYS_io_uring_setup, EPERM)) return kSkipped;
+    if (!Forbid(SYS_io_uring_setup, EPERM)) return kChildSkipped;
     Result<std::unique_ptr<Device>> device = OpenUringDevice({path_}, {});
     CHILD_EXPECT(!device.ok() && Contains(device.status().message(), sentence));
-    return kPassed;
+    return kChildPassed;
   });
-  if (status == kSkipped) GTEST_SKIP() << "this system allows no seccomp filter";
-  EXPECT_EQ(status, kPassed);
+  if (status == kChildSkipped) GTEST_SKIP() << "this system allows no seccomp filter";
+  EXPECT_EQ(status, kChildPassed);
 }
 
 TEST_F(OpenDeviceTest, TooLittleLockedMemoryMeansUnregisteredBuffersAndSaysSo) {
@@ -176,26 +136,26 @@ TEST_F(OpenDeviceTest, TooLittleLockedMemoryMeansUnregisteredBuffersAndSaysSo) {
     // No exemption from the limit, whoever runs the test.
     __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
     __user_cap_data_struct data[2] = {};
-    if (syscall(SYS_capget, &header, data) != 0) return kSkipped;
+    if (syscall(SYS_capget, &header, data) != 0) return kChildSkipped;
     for (auto& part : data) part.effective = 0;
-    if (syscall(SYS_capset, &header, data) != 0) return kSkipped;
+    if (syscall(SYS_capset, &header, data) != 0) return kChildSkipped;
     // Enough for the ring (some 30 KiB; newer kernels count it too), too little for the
     // buffers: 129 of 8 KiB.
     const rlimit little{.rlim_cur = 256 << 10, .rlim_max = 256 << 10};
-    if (setrlimit(RLIMIT_MEMLOCK, &little) != 0) return kSkipped;
+    if (setrlimit(RLIMIT_MEMLOCK, &little) != 0) return kChildSkipped;
     Result<std::unique_ptr<Device>> device = OpenUringDevice({path_}, {});
     if (!device.ok() && device.status().code() == StatusCode::kUnavailable) {
       std::fprintf(stderr, "%s\n", device.status().ToString().c_str());
-      return kSkipped;
+      return kChildSkipped;
     }
     CHILD_EXPECT(device.ok());
     CHILD_EXPECT(ReadsWork(*device.value()));
     std::fprintf(stderr, "%s\n", device.value()->description().c_str());
     CHILD_EXPECT(Contains(device.value()->description(), "buffers not registered"));
-    return kPassed;
+    return kChildPassed;
   });
-  if (status == kSkipped) GTEST_SKIP() << "no io_uring here, or the limit cannot be lowered";
-  EXPECT_EQ(status, kPassed);
+  if (status == kChildSkipped) GTEST_SKIP() << "no io_uring here, or the limit cannot be lowered";
+  EXPECT_EQ(status, kChildPassed);
 }
 
 TEST_F(OpenDeviceTest, DescriptionNamesTheEngineAndTheBlock) {

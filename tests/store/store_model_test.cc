@@ -268,7 +268,7 @@ class StoreModelTest : public ::testing::TestWithParam<Case> {
   /// A budget cannot be below 16 MiB, so its queues are deep enough to take the rest.
   void LeaveLittleForTheCache(StoreOptions& options, bool direct) {
     options.io_thread_count = 2;
-    options.queue_depth = 1024;
+    options.queue_depth = 2048;
     options.dram_budget_bytes = std::uint64_t{256} << 20;
     const std::unique_ptr<Store> store = Open(options, FaultOptions{}, direct);
     if (store == nullptr) return;

@@ -47,6 +47,7 @@ class FaultQueue final : public ReadQueue, private ReadSink {
              std::uint32_t queue_index, const Device& device)
       : queue_(std::move(queue)),
         shared_(shared),
+        device_(device),
         prng_(SplitMix64(shared.options.seed ^ (std::uint64_t{queue_index} << 32))),
         read_size_bytes_max_(device.read_size_bytes_max()),
         // Whole blocks of a read that is not aligned.
@@ -144,12 +145,14 @@ class FaultQueue final : public ReadQueue, private ReadSink {
     }
   }
 
+  /// A bad sector spoils every read of its block, whatever the request wants of it.
   [[nodiscard]] bool IsBad(const ReadRequest& request) const noexcept {
+    const BlockSpan blocks = device_.Blocks(request);
     return std::any_of(shared_.options.bad_ranges.begin(), shared_.options.bad_ranges.end(),
                        [&](const FaultOptions::BadRange& bad) {
                          return bad.file_index == request.file_index &&
-                                request.offset_bytes < bad.offset_bytes + bad.size_bytes &&
-                                bad.offset_bytes < request.offset_bytes + request.size_bytes;
+                                blocks.offset_bytes < bad.offset_bytes + bad.size_bytes &&
+                                bad.offset_bytes < blocks.offset_bytes + blocks.size_bytes;
                        });
   }
 
@@ -216,6 +219,7 @@ class FaultQueue final : public ReadQueue, private ReadSink {
 
   std::unique_ptr<ReadQueue> queue_;
   FaultDevice::Shared& shared_;
+  const Device& device_;
   Prng prng_;
   Prng prng_order_{7};
   const std::uint32_t read_size_bytes_max_;

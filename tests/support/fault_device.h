@@ -20,7 +20,7 @@ struct FaultOptions {
   double delay = 0;     ///< The completion is held back for 1 to `delay_runs_max` passes.
   std::uint32_t delay_runs_max = 8;
   bool reorder = false;  ///< Completions of one Run() come in random order.
-  /// Any read that touches one of these fails with EIO, always.
+  /// Any read whose blocks touch one of these fails with EIO, always.
   struct BadRange {
     std::uint32_t file_index = 0;
     std::uint64_t offset_bytes = 0;

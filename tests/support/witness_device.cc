@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <span>
 #include <utility>
 
 #include "base/check.h"
@@ -16,9 +17,9 @@ namespace {
 /// Threading: as ReadQueue.
 class WitnessQueue final : public ReadQueue, private ReadSink {
  public:
-  WitnessQueue(std::unique_ptr<ReadQueue> queue, WitnessLog& log)
+  WitnessQueue(std::unique_ptr<ReadQueue> queue, const Device& device, WitnessLog& log)
       // One more than the depth: OnRead() may submit while its own is in use.
-      : queue_(std::move(queue)), log_(log), requests_(queue_->depth() + 1) {
+      : queue_(std::move(queue)), device_(device), log_(log), requests_(queue_->depth() + 1) {
     for (std::uint32_t i = 0; i < requests_.size(); ++i) free_.push_back(i);
   }
 
@@ -46,7 +47,7 @@ class WitnessQueue final : public ReadQueue, private ReadSink {
   void OnRead(const ReadCompletion& completion) noexcept override {
     const auto index = static_cast<std::uint32_t>(completion.tag);
     // Before it is passed on: whoever sees the row finds what was told of it.
-    log_.Note(requests_[index], completion);
+    log_.Note(requests_[index], device_.Blocks(requests_[index]), completion);
     ReadCompletion outer = completion;
     outer.tag = requests_[index].tag;
     sink_->OnRead(outer);
@@ -54,6 +55,7 @@ class WitnessQueue final : public ReadQueue, private ReadSink {
   }
 
   std::unique_ptr<ReadQueue> queue_;
+  const Device& device_;
   WitnessLog& log_;
   ReadSink* sink_ = nullptr;
   std::vector<ReadRequest> requests_;
@@ -76,7 +78,8 @@ FileBytes ReadFiles(const std::vector<std::string>& paths) {
   return files;
 }
 
-void WitnessLog::Note(const ReadRequest& request, const ReadCompletion& completion) {
+void WitnessLog::Note(const ReadRequest& request, const BlockSpan& blocks,
+                      const ReadCompletion& completion) {
   if (completion.os_error != 0) {
     MutexLock lock(mutex_);
     Failed& failed = files_[request.file_index].failed[request.offset_bytes];
@@ -85,15 +88,19 @@ void WitnessLog::Note(const ReadRequest& request, const ReadCompletion& completi
     failed_size_bytes_max_ = std::max(failed_size_bytes_max_, request.size_bytes);
     return;
   }
-  const std::byte* const want = truth_[request.file_index].data() + request.offset_bytes;
-  if (std::memcmp(completion.bytes.data(), want, request.size_bytes) == 0) return;
+  // All of the blocks: other rows may be served from them.
+  const std::span<const std::byte> got = completion.blocks;
+  const std::span<const std::byte> file = truth_[request.file_index];
+  TIERCEL_CHECK(got.size() <= file.size() - blocks.offset_bytes);
+  const std::span<const std::byte> want = file.subspan(blocks.offset_bytes, got.size());
+  if (std::memcmp(got.data(), want.data(), got.size()) == 0) return;
   MutexLock lock(mutex_);
   ++wrong_reads_;
-  for (std::uint32_t i = 0; i < request.size_bytes; ++i) {
-    const auto difference = std::to_integer<unsigned>(completion.bytes[i] ^ want[i]);
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    const auto difference = std::to_integer<unsigned>(got[i] ^ want[i]);
     for (std::uint32_t bit = 0; bit < 8; ++bit) {
       if ((difference >> bit & 1U) == 0) continue;
-      files_[request.file_index].wrong_bits.insert((request.offset_bytes + i) * 8 + bit);
+      files_[request.file_index].wrong_bits.insert((blocks.offset_bytes + i) * 8 + bit);
     }
   }
 }
@@ -128,7 +135,8 @@ std::uint64_t WitnessLog::wrong_reads() const {
 Result<std::unique_ptr<ReadQueue>> WitnessDevice::NewQueue() {
   Result<std::unique_ptr<ReadQueue>> queue = device_->NewQueue();
   if (!queue.ok()) return std::move(queue).TakeStatus();
-  return std::unique_ptr<ReadQueue>(std::make_unique<WitnessQueue>(std::move(queue).value(), log_));
+  return std::unique_ptr<ReadQueue>(
+      std::make_unique<WitnessQueue>(std::move(queue).value(), *device_, log_));
 }
 
 }  // namespace tiercel::testing

@@ -28,7 +28,10 @@ class WitnessLog {
   /// `truth` must outlive the log.
   explicit WitnessLog(const FileBytes& truth) : truth_(truth) {}
 
-  void Note(const ReadRequest& request, const ReadCompletion& completion) TIERCEL_EXCLUDES(mutex_);
+  /// Notes what came of a read.
+  ///   blocks  of the request: where completion.blocks begin.
+  void Note(const ReadRequest& request, const BlockSpan& blocks, const ReadCompletion& completion)
+      TIERCEL_EXCLUDES(mutex_);
 
   /// What was told so far about the bytes of a range.
   struct Told {
