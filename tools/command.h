@@ -41,6 +41,8 @@ struct StoreFlags {
   std::string scales = "auto";
   std::uint32_t io_thread_count = StoreOptions{}.io_thread_count;
   std::uint32_t queue_depth = StoreOptions{}.queue_depth;
+  std::string read_block = "0";
+  std::string disk_profile;
   bool io_poll = false;
   bool submission_poll = false;
 

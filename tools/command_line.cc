@@ -200,6 +200,12 @@ std::string FormatEngine(const StoreStats& stats) {
   return fmt::format("{}: {}", stats.engine, stats.engine_description);
 }
 
+std::string FormatReadSettings(const StoreStats& stats) {
+  return fmt::format("{} reads in flight a thread, {}", stats.queue_depth,
+                     stats.disk_profile.empty() ? std::string("no disk profile")
+                                                : "disk profile " + stats.disk_profile);
+}
+
 double Ratio(double numerator, double denominator) noexcept {
   return denominator > 0.0 ? numerator / denominator : 0.0;
 }

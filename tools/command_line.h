@@ -54,6 +54,9 @@ enum class ExitCode : int {
 /// The engine of a store: its description, which mostly begins with its name.
 [[nodiscard]] std::string FormatEngine(const StoreStats& stats);
 
+/// "64 reads in flight a thread, by the profile FILE".
+[[nodiscard]] std::string FormatReadSettings(const StoreStats& stats);
+
 /// numerator / denominator; 0 where there is nothing to divide by.
 [[nodiscard]] double Ratio(double numerator, double denominator) noexcept;
 

@@ -86,7 +86,8 @@ void PrintRows(const Found& found, RowText text) {
   }
 }
 
-void PrintJson(const LookupFlags& flags, const Found& found, RowText text) {
+void PrintJson(const LookupFlags& flags, const Found& found, RowText text,
+               const StoreStats& stats) {
   nlohmann::ordered_json json;
   json["path"] = flags.path;
   json["layer"] = flags.layer_id;
@@ -105,6 +106,10 @@ void PrintJson(const LookupFlags& flags, const Found& found, RowText text) {
     }
     json["rows"].push_back(std::move(row));
   }
+  json["engine"] = stats.engine;
+  json["queue_depth"] = stats.queue_depth;
+  json["read_block_bytes"] = stats.read_block_bytes;
+  json["disk_profile"] = stats.disk_profile;
   Print(json.dump() + "\n");
 }
 
@@ -129,7 +134,7 @@ Result<ExitCode> RunLookup(const LookupFlags& flags) {
     return Status(status.code(), std::string(status.message()), status.os_error());
   }
   if (flags.json) {
-    PrintJson(flags, found, text);
+    PrintJson(flags, found, text, store.value()->Stats());
   } else {
     PrintRows(found, text);
   }

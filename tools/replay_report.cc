@@ -70,6 +70,7 @@ std::string HeadLines(const ReplayReport& report) {
   if (!report.stats.engine_fallback.empty()) {
     text += Line("", fmt::format("FELL BACK from io_uring: {}", report.stats.engine_fallback));
   }
+  text += Line("", FormatReadSettings(report.stats));
   text += Line("cache", report.stats.cache_description);
   if (report.warm_token_count > 0) {
     text += Line("warm-up", fmt::format("{} tokens before these, not counted",
@@ -264,6 +265,9 @@ std::string ReportJson(const ReplayReport& report) {
   json["engine"] = stats.engine;
   json["engine_description"] = stats.engine_description;
   json["engine_fallback"] = stats.engine_fallback;
+  json["queue_depth"] = stats.queue_depth;
+  json["read_block_bytes"] = stats.read_block_bytes;
+  json["disk_profile"] = stats.disk_profile;
   json["cache_description"] = stats.cache_description;
   json["verified"] = report.verified;
   json["rows_checked"] = report.rows_checked;

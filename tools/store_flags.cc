@@ -24,10 +24,20 @@ void StoreFlags::AddTo(CLI::App& app) {
       ->type_name("N")
       ->check(CLI::Range(0, 64))
       ->capture_default_str();
-  app.add_option("--queue-depth", queue_depth, "Reads in flight for each of them, 1 to 4096")
+  app.add_option("--queue-depth", queue_depth,
+                 "Reads in flight for each of them, up to 4096; 0: as the disk's profile says, "
+                 "else 128")
       ->type_name("N")
-      ->check(CLI::Range(1, 4096))
+      ->check(CLI::Range(0, 4096))
       ->capture_default_str();
+  app.add_option("--read-block", read_block,
+                 "Direct reads are widened to this, a power of two up to 64KiB; 0: as the disk's "
+                 "profile says, else its physical block")
+      ->type_name("BYTES")
+      ->capture_default_str();
+  app.add_option("--disk-profile", disk_profile,
+                 "Profile from `tiercel calibrate`, instead of the one kept for the disk")
+      ->type_name("FILE");
   app.add_flag("--iopoll", io_poll, "io_uring polls the disk for completions (IOPOLL)");
   app.add_flag("--sqpoll", submission_poll, "A kernel thread takes the reads (SQPOLL)");
 }
@@ -39,6 +49,12 @@ StoreOptions StoreFlags::ToOptions(const std::string& verb) const {
   options.scales = OrUsage("--scales", ParseScalePlacement(scales));
   options.io_thread_count = io_thread_count;
   options.queue_depth = queue_depth;
+  const std::uint64_t block_bytes = OrUsage("--read-block", ParseByteSize(read_block));
+  if (block_bytes > 65536 || (block_bytes & (block_bytes - 1)) != 0) {
+    throw CLI::ValidationError("--read-block", read_block + " is not a power of two up to 64KiB");
+  }
+  options.read_block_bytes = static_cast<std::uint32_t>(block_bytes);
+  options.disk_profile_path = disk_profile;
   options.io_poll = io_poll;
   options.submission_poll = submission_poll;
   options.log = [verb](std::string_view line) { PrintError(verb, line); };

@@ -83,6 +83,16 @@ TEST_F(CliCalibrateTest, KeepsTheProfileWhereStoresLook) {
       RunTiercel({"verify", path, "--sample", "1000", "--engine", "pread", "--json"});
   ASSERT_EQ(verify.exit_code, 0) << verify.err;
   EXPECT_EQ(verify.Json().at("rows_different"), 0);
+  const Json lookup =
+      RunTiercel({"lookup", path, "--layer", "1", "--rows", "0", "--engine", "pread", "--json"})
+          .Json();
+  EXPECT_EQ(lookup.at("disk_profile"), saved);
+  EXPECT_EQ(lookup.at("queue_depth"), json.at("queue_depth"));
+  const Json given = RunTiercel({"lookup", path, "--layer", "1", "--rows", "0", "--engine", "pread",
+                                 "--queue-depth", "3", "--read-block", "4KiB", "--json"})
+                         .Json();
+  EXPECT_EQ(given.at("disk_profile"), "");
+  EXPECT_EQ(given.at("queue_depth"), 3);
 }
 
 TEST_F(CliCalibrateTest, TextNamesTheKneeAndWhereItIsKept) {
