@@ -55,7 +55,7 @@ struct ArmOptions {
   std::uint64_t dram_budget_bytes = 0;
   std::uint32_t depth = 0;  ///< Reads in flight where the workload fixes it; else 0.
   bool resident_scales = true;
-  std::uint32_t io_thread_count = 1;  ///< Of Tiercel.
+  std::uint32_t io_thread_count = 0;  ///< Of Tiercel; 0: its own choice.
   std::string scratch_dir;
 };
 

@@ -39,15 +39,16 @@ struct Flags {
   std::vector<std::string> workloads;
   std::uint32_t repeats = 0;  ///< 0: 5, or 3 with --quick.
   std::uint32_t slices_between = RunPlan{}.slices_between;
-  double slice_seconds = 0;  ///< 0: 1, or 0.4 with --quick.
+  double slice_seconds = 0;  ///< 0: 1, or 0.3 with --quick.
   std::string dram = "256MiB";
   std::string limit;
   std::string scratch;
   std::string scales = "resident";
   std::string drop = "all";
-  std::uint32_t io_threads = 1;
+  std::uint32_t io_threads = 0;
+  std::uint32_t block_bytes = 0;
   WorkloadSizes sizes;
-  double cap_seconds = 0;  ///< 0: 10, or 3 with --quick.
+  double cap_seconds = 0;  ///< 0: 10, or 2 with --quick.
   std::uint64_t batches_max = RunContext{}.batches_max;
   std::uint64_t seed = 0;
   bool quick = false;
@@ -78,9 +79,11 @@ void AddOptions(CLI::App& app, Flags& flags) {
   app.add_option("--drop", flags.drop, "Page cache dropped before a slice: all, or files alone")
       ->check(CLI::IsMember({"all", "files"}))
       ->capture_default_str();
-  app.add_option("--io-threads", flags.io_threads, "Of Tiercel")
-      ->check(CLI::Range(1, 64))
+  app.add_option("--io-threads", flags.io_threads, "Of Tiercel; 0: its own choice")
+      ->check(CLI::Range(0, 64))
       ->capture_default_str();
+  app.add_option("--block", flags.block_bytes,
+                 "What O_DIRECT reads are widened to, fio's too; 0: the disk's block");
   app.add_option("--tokens", flags.trace.tokens, "Trace; the sample of the source tree");
   app.add_option("--offsets", flags.trace.offsets, "Its documents");
   app.add_option("--token-map", flags.trace.token_map, "Its token map; \"\": compressed ids");
@@ -97,7 +100,7 @@ void AddOptions(CLI::App& app, Flags& flags) {
       ->check(CLI::Range(0.01, 3600.0));
   app.add_option("--batches-max", flags.batches_max, "Batches of a slice, at most");
   app.add_option("--seed", flags.seed, "Of windows, names and order; the time unless given");
-  app.add_flag("--quick", flags.quick, "Fewer arms, 3 repeats, slices of 0.4 s, small replay");
+  app.add_flag("--quick", flags.quick, "Fewer arms, 3 repeats, slices of 0.3 s, small replay");
   app.add_option("--json", flags.json, "Also writes all figures there");
   app.add_option("--svg", flags.svg, "Also draws the ratios there");
 }
@@ -210,12 +213,12 @@ Status RunPeers(Flags flags) {
           ? flags.seed
           : static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count());
   if (flags.quick)
-    flags.sizes.replay_tokens = std::min<std::uint64_t>(flags.sizes.replay_tokens, 2048);
+    flags.sizes.replay_tokens = std::min<std::uint64_t>(flags.sizes.replay_tokens, 1024);
   ChooseArms(flags, plan);
   while (flags.path.size() > 1 && flags.path.back() == '/') flags.path.pop_back();
   plan.arm_options.scratch_dir = flags.scratch.empty() ? flags.path + "-peers" : flags.scratch;
 
-  Result<PeerTable> table = PeerTable::Open(flags.path);
+  Result<PeerTable> table = PeerTable::Open(flags.path, flags.block_bytes);
   if (!table.ok()) return std::move(table).TakeStatus();
   const Recipe& recipe = table.value().info().recipe;
   ChooseWorkloads(flags, recipe, plan);
@@ -228,8 +231,8 @@ Status RunPeers(Flags flags) {
   context.hasher = &hasher.value();
   context.trace = &trace.value();
   context.sizes = flags.sizes;
-  context.slice_seconds = flags.slice_seconds > 0 ? flags.slice_seconds : flags.quick ? 0.4 : 1.0;
-  context.cap_seconds = flags.cap_seconds > 0 ? flags.cap_seconds : flags.quick ? 3.0 : 10.0;
+  context.slice_seconds = flags.slice_seconds > 0 ? flags.slice_seconds : flags.quick ? 0.3 : 1.0;
+  context.cap_seconds = flags.cap_seconds > 0 ? flags.cap_seconds : flags.quick ? 2.0 : 10.0;
   context.batches_max = flags.batches_max;
   if (HasRocksDb() && Wants(plan, "rocksdb")) {
     if (Status status = PrepareRocksDb(table.value(), plan.arm_options.scratch_dir); !status.ok()) {

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -12,7 +13,7 @@
 
 namespace tiercel::peers {
 
-Result<PeerTable> PeerTable::Open(const std::string& path) {
+Result<PeerTable> PeerTable::Open(const std::string& path, std::uint32_t block_bytes) {
   Result<CheckpointInfo> info = InspectCheckpoint(path);
   if (!info.ok()) return std::move(info).TakeStatus();
   if (!info.value().synthetic_seed) {
@@ -32,7 +33,18 @@ Result<PeerTable> PeerTable::Open(const std::string& path) {
   for (const TableFile& file : table.info_.files) {
     Result<FileDescriptor> opened = OpenFile(file.path, O_RDONLY);
     if (!opened.ok()) return std::move(opened).TakeStatus();
-    table.block_bytes_ = std::max(table.block_bytes_, DirectIoLimitsOf(opened.value()).block_bytes);
+    const DirectIoLimits limits = DirectIoLimitsOf(opened.value());
+    if (block_bytes == 0) {
+      table.block_bytes_ = std::max(table.block_bytes_, limits.block_bytes);
+    } else if (!std::has_single_bit(block_bytes) || block_bytes > 65536 ||
+               block_bytes < limits.offset_alignment_bytes) {
+      return Status(StatusCode::kInvalidArgument,
+                    fmt::format("blocks of {} B: O_DIRECT wants a power of two from {} on, and "
+                                "65536 is the most",
+                                block_bytes, limits.offset_alignment_bytes));
+    } else {
+      table.block_bytes_ = block_bytes;
+    }
   }
   return table;
 }

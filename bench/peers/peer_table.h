@@ -26,9 +26,11 @@ struct Place {
 /// Threading: immutable; all methods may run concurrently.
 class PeerTable {
  public:
+  /// `block_bytes`: what O_DIRECT reads are widened to; 0: the disk's physical block.
+  ///
   /// Errors: as InspectCheckpoint; kInvalidArgument (not a made checkpoint: its rows
-  /// could not be checked).
-  [[nodiscard]] static Result<PeerTable> Open(const std::string& path);
+  /// could not be checked; a block that is no power of two, or less than O_DIRECT wants).
+  [[nodiscard]] static Result<PeerTable> Open(const std::string& path, std::uint32_t block_bytes);
 
   [[nodiscard]] const CheckpointInfo& info() const noexcept { return info_; }
   [[nodiscard]] std::uint64_t seed() const noexcept { return *info_.synthetic_seed; }
@@ -44,14 +46,14 @@ class PeerTable {
   [[nodiscard]] std::uint64_t scale_bytes() const noexcept;
   /// Names this checkpoint's very bytes: sizes, times, seed.
   [[nodiscard]] std::string Identity() const;
-  /// What O_DIRECT reads of its files are widened to, as Tiercel does by default.
+  /// What O_DIRECT reads of its files are widened to, in every arm.
   [[nodiscard]] std::uint32_t block_bytes() const noexcept { return block_bytes_; }
 
  private:
   explicit PeerTable(CheckpointInfo info) : info_(std::move(info)) {}
 
   CheckpointInfo info_;
-  std::uint32_t block_bytes_ = 4096;
+  std::uint32_t block_bytes_ = 512;
 };
 
 /// Reads one part of a layer's rows from the first to the last. Goes through the page

@@ -109,7 +109,8 @@ class QueueArm final : public Arm {
 Result<std::unique_ptr<Arm>> OpenQueueArm(const PeerTable& table, const ArmOptions& options) {
   std::vector<std::string> paths;
   for (const TableFile& file : table.info().files) paths.push_back(file.path);
-  DeviceOptions device_options{.read_size_bytes_max = table.block_bytes()};
+  DeviceOptions device_options{.read_size_bytes_max = table.block_bytes(),
+                               .block_bytes = table.block_bytes()};
   if (options.depth != 0) device_options.depth = options.depth;
   Result<std::unique_ptr<Device>> device = OpenUringDevice(paths, device_options);
   if (!device.ok()) return std::move(device).TakeStatus();

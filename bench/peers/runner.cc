@@ -178,7 +178,10 @@ class WorkloadRunner {
       const Slice* const beside = NearestReference(slice, reference);
       if (arm == reference || beside == nullptr) continue;
       time_ratio.push_back(SecondsPerRow(figures) / SecondsPerRow(beside->figures));
-      cpu_ratio.push_back(CpuPerRow(figures) / CpuPerRow(beside->figures));
+      // CPU time comes in ticks: a very short slice may seem to have had none.
+      if (beside->figures.cpu_seconds > 0) {
+        cpu_ratio.push_back(CpuPerRow(figures) / CpuPerRow(beside->figures));
+      }
       if (figures.p99_ns > 0 && beside->figures.p99_ns > 0) {
         p99_ratio.push_back(static_cast<double>(figures.p99_ns) /
                             static_cast<double>(beside->figures.p99_ns));
