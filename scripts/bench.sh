@@ -5,10 +5,15 @@
 # 8 GB free: 3.2 GB for the checkpoint, 3.5 GB for RocksDB's copy of it.
 #
 #   BENCH_DIR=/mnt/nvme/bench scripts/bench.sh [options of tiercel-peers]
+#
+# Options are those of a five-minute run, --quick --repeats 5, unless some are given.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 bench=${BENCH_DIR:-build/bench}
+if [[ $# -eq 0 ]]; then
+  set -- --quick --repeats 5
+fi
 preset=${PRESET:-release}
 tools=build/${preset}/tools
 checkpoint=${bench}/checkpoint
@@ -31,6 +36,6 @@ fi
 
 echo "== peers"
 "build/${preset}/bench/peers/tiercel-peers" "${checkpoint}" --scratch "${bench}/rocksdb" \
-  --quick --repeats 5 --json "${bench}/peers.json" --svg "${bench}/peers.svg" "$@" |
+  --json "${bench}/peers.json" --svg "${bench}/peers.svg" "$@" |
   tee "${bench}/peers.txt"
 echo "== ${bench}/peers.txt, ${bench}/peers.json, ${bench}/peers.svg"
