@@ -184,7 +184,8 @@ Result<std::string> ReportSvg(const Report& report) {
   for (const WorkloadResult& result : report.workloads) {
     const bool rates = RatesCompared(result);
     tools::BarChart chart;
-    chart.title = fmt::format("{}: {}", result.workload.name, result.workload.summary);
+    const std::string& summary = result.workload.summary;
+    chart.title = fmt::format("{}: {}", result.workload.name, summary.substr(0, summary.find(';')));
     chart.subtitle =
         fmt::format("{} of an arm / {}'s of the same repeat: median, smallest and largest",
                     rates ? "reads per second" : "time", result.reference);
