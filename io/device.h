@@ -76,8 +76,9 @@ class ReadQueue {
   virtual void Submit(const ReadRequest& request) noexcept = 0;
 
   /// Hands what was submitted to the kernel and reports completions to `sink`, all
-  /// that are there. If none is, waits for the first one, for Wake() or for
-  /// `timeout`, whichever comes first (nothing in flight: for the latter two).
+  /// that are there. If none is, waits for one, for Wake() or for `timeout`, whichever
+  /// comes first (nothing in flight: for the latter two). May wait a little longer, for
+  /// several at once, where that saves more than it costs.
   /// Short reads, EINTR and EAGAIN are dealt with inside; EIO is reported.
   /// Sleeps while it waits: never spins.
   virtual void Run(ReadSink& sink, std::chrono::nanoseconds timeout) noexcept = 0;

@@ -22,6 +22,9 @@ namespace {
 
 constexpr auto kTimeoutMax = std::chrono::hours(24);  // So that a deadline cannot overflow.
 
+/// See PreadQueue::WaitForDone(). Some times what a read takes.
+constexpr auto kGatherTime = std::chrono::microseconds(500);
+
 /// Threads of a queue. Beyond 64 the wake-ups cost more than the disk gains.
 std::uint32_t ThreadCount(const DeviceOptions& options) noexcept {
   return std::min(options.depth, 64U);
@@ -144,18 +147,27 @@ class PreadQueue final : public ReadQueue {
     } else {
       for (std::uint32_t i = 0; i < new_count; ++i) work_condition_.NotifyOne();
     }
-    if (done_.count() == 0 && timeout > std::chrono::nanoseconds::zero()) {
-      const auto deadline = std::chrono::steady_clock::now() +
-                            std::min<std::chrono::nanoseconds>(timeout, kTimeoutMax);
-      owner_waits_ = true;
-      while (done_.count() == 0 && !woken_ && done_condition_.WaitUntil(mutex_, deadline)) {
-      }
-      owner_waits_ = false;
-      woken_ = false;
-    } else if (done_.count() == 0) {
-      woken_ = false;
-    }
+    if (done_.count() == 0) WaitForDone(std::min<std::chrono::nanoseconds>(timeout, kTimeoutMax));
     while (done_.count() > 0) reported_.Push(done_.Pop());
+  }
+
+  /// Waits for a quarter of what is in flight, not for the first: a switch to the owner
+  /// and one back to a worker cost as much as the read itself. The others go on
+  /// meanwhile, so the disk keeps three quarters of its queue. One that is done does not
+  /// wait for the quarter for longer than kGatherTime.
+  void WaitForDone(std::chrono::nanoseconds timeout) noexcept TIERCEL_REQUIRES(mutex_) {
+    auto now = std::chrono::steady_clock::now();
+    const auto deadline = now + timeout;
+    wake_at_ = std::max(1U, in_flight_ / 4);
+    owner_waits_ = true;
+    while (done_.count() < wake_at_ && !woken_ && now < deadline) {
+      const auto until = in_flight_ > 1 ? std::min(deadline, now + kGatherTime) : deadline;
+      const bool notified = done_condition_.WaitUntil(mutex_, until);
+      if (!notified && done_.count() > 0) break;
+      now = std::chrono::steady_clock::now();
+    }
+    owner_waits_ = false;
+    woken_ = false;
   }
 
   void Work() noexcept TIERCEL_EXCLUDES(mutex_) {
@@ -170,8 +182,8 @@ class PreadQueue final : public ReadQueue {
       Read(index);
       mutex_.Lock();
       done_.Push(index);
-      // The first one wakes the owner; it takes along what comes in until it runs.
-      if (owner_waits_ && done_.count() == 1) done_condition_.NotifyOne();
+      // The owner takes along what comes in until it runs.
+      if (owner_waits_ && done_.count() == wake_at_) done_condition_.NotifyOne();
     }
     mutex_.Unlock();
   }
@@ -212,6 +224,7 @@ class PreadQueue final : public ReadQueue {
   IndexRing done_ TIERCEL_GUARDED_BY(mutex_);
   std::uint32_t idle_workers_ TIERCEL_GUARDED_BY(mutex_) = 0;
   bool owner_waits_ TIERCEL_GUARDED_BY(mutex_) = false;
+  std::uint32_t wake_at_ TIERCEL_GUARDED_BY(mutex_) = 1;  ///< Reads done that wake the owner.
   bool woken_ TIERCEL_GUARDED_BY(mutex_) = false;
   bool stopping_ TIERCEL_GUARDED_BY(mutex_) = false;
 

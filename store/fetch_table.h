@@ -1,6 +1,8 @@
 #ifndef TIERCEL_STORE_FETCH_TABLE_H_
 #define TIERCEL_STORE_FETCH_TABLE_H_
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -64,20 +66,25 @@ class FetchTable {
   /// Queues a fetch for each waiter's (space, key), or joins the one that is there;
   /// an earlier deadline promotes it. A batch's layers come one after another: layer
   /// slot s has the deadline `deadline_ns` + s. The waiters stay where they are until they
-  /// are delivered to or withdrawn. Blocks while the table is full; `on_full` is
-  /// called (without the lock) before it sleeps, to have the I/O threads start.
+  /// are delivered to or withdrawn. Blocks while the table is full.
   /// Returns the number of new fetches.
-  template <typename OnFull>
-  std::uint32_t Add(std::span<Waiter> waiters, std::uint64_t deadline_ns, OnFull&& on_full)
+  ///   on_queued  on_queued(count) is called, without the lock, whenever `count` > 0 new
+  ///              fetches were queued, to have the I/O threads start on them. The lock
+  ///              is not held for long, so that they can.
+  template <typename OnQueued>
+  std::uint32_t Add(std::span<Waiter> waiters, std::uint64_t deadline_ns, OnQueued&& on_queued)
       TIERCEL_EXCLUDES(mutex_) {
     std::uint32_t created = 0;
-    std::size_t done = 0;
-    while (true) {
-      done += AddSome(waiters.subspan(done), deadline_ns, created);
-      if (done == waiters.size()) return created;
-      on_full();
-      WaitForRoom();
+    while (!waiters.empty()) {
+      const std::span<Waiter> some = waiters.first(std::min(waiters.size(), kAddedAtOnce));
+      std::uint32_t created_now = 0;
+      const std::size_t done = AddSome(some, deadline_ns, created_now);
+      if (created_now > 0) on_queued(created_now);
+      if (done < some.size()) WaitForRoom();
+      created += created_now;
+      waiters = waiters.subspan(done);
     }
+    return created;
   }
 
   /// The queued fetch with the earliest deadline, now the caller's to read; null if
@@ -98,6 +105,9 @@ class FetchTable {
 
  private:
   static constexpr std::uint32_t kTaken = ~std::uint32_t{0};
+  /// Waiters added under one lock: 128 of them take about 15 us, in which a disk of
+  /// 200,000 reads a second ends 3.
+  static constexpr std::size_t kAddedAtOnce = 128;
 
   std::size_t AddSome(std::span<Waiter> waiters, std::uint64_t deadline_ns, std::uint32_t& created)
       TIERCEL_EXCLUDES(mutex_);
