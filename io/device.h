@@ -75,6 +75,10 @@ class ReadQueue {
   /// read_size_bytes_max().
   virtual void Submit(const ReadRequest& request) noexcept = 0;
 
+  /// Hands what was submitted to the kernel now, without waiting or reporting: the disk
+  /// works while the caller does other things before its next Run().
+  virtual void Flush() noexcept = 0;
+
   /// Hands what was submitted to the kernel and reports completions to `sink`, all
   /// that are there. If none is, waits for one, for Wake() or for `timeout`, whichever
   /// comes first (nothing in flight: for the latter two). May wait a little longer, for

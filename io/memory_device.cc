@@ -41,6 +41,8 @@ class MemoryQueue final : public ReadQueue {
     ++count_;
   }
 
+  void Flush() noexcept override {}
+
   void Run(ReadSink& sink, std::chrono::nanoseconds timeout) noexcept override {
     if (count_ == 0) {
       WaitForWake(timeout);

@@ -25,9 +25,11 @@ constexpr auto kTimeoutMax = std::chrono::hours(24);  // So that a deadline cann
 /// See PreadQueue::WaitForDone(). Some times what a read takes.
 constexpr auto kGatherTime = std::chrono::microseconds(500);
 
-/// Threads of a queue. Beyond 64 the wake-ups cost more than the disk gains.
+/// Threads of a queue: a quarter fewer than its depth, so that whoever is done finds a
+/// next read there while the owner takes the last ones in, instead of being put to sleep
+/// and woken for each. Beyond 64 the wake-ups cost more than the disk gains.
 std::uint32_t ThreadCount(const DeviceOptions& options) noexcept {
-  return std::min(options.depth, 64U);
+  return std::min(options.depth - options.depth / 4, 64U);
 }
 
 /// Slot indices in order of arrival. Holds at most `capacity`, by construction: each
@@ -119,6 +121,11 @@ class PreadQueue final : public ReadQueue {
     ++in_flight_;
   }
 
+  void Flush() noexcept override TIERCEL_EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    HandOver();
+  }
+
   void Run(ReadSink& sink, std::chrono::nanoseconds timeout) noexcept override {
     TakeDone(timeout);
     // Only what is there now: reads that OnRead() submits wait for the next Run().
@@ -137,9 +144,8 @@ class PreadQueue final : public ReadQueue {
   }
 
  private:
-  /// Hands over submitted_, waits as Run() says, and moves done_ to reported_.
-  void TakeDone(std::chrono::nanoseconds timeout) noexcept TIERCEL_EXCLUDES(mutex_) {
-    MutexLock lock(mutex_);
+  /// Hands submitted_ to the workers.
+  void HandOver() noexcept TIERCEL_REQUIRES(mutex_) {
     const std::uint32_t new_count = submitted_.count();
     while (submitted_.count() > 0) waiting_.Push(submitted_.Pop());
     if (new_count >= idle_workers_) {
@@ -147,6 +153,12 @@ class PreadQueue final : public ReadQueue {
     } else {
       for (std::uint32_t i = 0; i < new_count; ++i) work_condition_.NotifyOne();
     }
+  }
+
+  /// Hands over submitted_, waits as Run() says, and moves done_ to reported_.
+  void TakeDone(std::chrono::nanoseconds timeout) noexcept TIERCEL_EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    HandOver();
     if (done_.count() == 0) WaitForDone(std::min<std::chrono::nanoseconds>(timeout, kTimeoutMax));
     while (done_.count() > 0) reported_.Push(done_.Pop());
   }

@@ -155,6 +155,12 @@ void UringQueue::PreparePoll() noexcept {
   poll_prepared_ = true;
 }
 
+void UringQueue::Flush() noexcept {
+  ring_->Enable();
+  if (hold_ || ring_->unsubmitted() == 0) return;
+  TakeEnterResult(ring_->Enter({.submit = true}));
+}
+
 void UringQueue::Run(ReadSink& sink, nanoseconds timeout) noexcept {
   ring_->Enable();
   if (!poll_prepared_ && !ring_->io_poll()) PreparePoll();
@@ -190,6 +196,7 @@ void UringQueue::Wake() noexcept {
 /// One system call: hands over what is unsubmitted, and waits for up to `wait`.
 void UringQueue::Enter(nanoseconds wait) noexcept {
   const bool submit = !hold_ && ring_->unsubmitted() > 0;
+  if (!submit && ring_->ready() > 0) return;  // No need to ask the kernel.
   if (hold_) wait = std::min(wait, kNoRoomPause);
   if (wait > nanoseconds::zero()) {
     owner_waits_.store(true);

@@ -56,6 +56,7 @@ class UringQueue final : public ReadQueue {
   [[nodiscard]] std::uint32_t depth() const noexcept override { return depth_; }
   [[nodiscard]] std::uint32_t in_flight() const noexcept override { return in_flight_; }
   void Submit(const ReadRequest& request) noexcept override;
+  void Flush() noexcept override;
   void Run(ReadSink& sink, std::chrono::nanoseconds timeout) noexcept override;
   void Wake() noexcept override;
 

@@ -48,6 +48,7 @@ IoThread::IoThread(const IoContext& context, std::unique_ptr<ReadQueue> queue)
       rows_(groups_.size() * context.layout.head_count),
       statuses_(groups_.size() * context.layout.head_count) {
   retries_.reserve(queue_->depth());
+  finished_.reserve(groups_.size());
   free_groups_.reserve(groups_.size());
   for (std::uint32_t i = 0; i < groups_.size(); ++i) free_groups_.push_back(i);
   thread_ = std::thread([this] { Loop(); });
@@ -65,7 +66,7 @@ std::uint64_t IoThread::MemoryBytes(const Layout& layout, std::uint32_t part_cou
                                     layout.head_count * (sizeof(RowId) + sizeof(RowStatus)) +
                                     sizeof(Group) + sizeof(std::uint32_t);
   return sizeof(IoThread) + GroupCount(queue_depth) * group_bytes +
-         queue_depth * sizeof(std::uint32_t) +
+         (queue_depth + GroupCount(queue_depth)) * sizeof(std::uint32_t) +
          ReadTable::MemoryBytes(queue_depth, PieceCount(layout, part_count_max, queue_depth));
 }
 
@@ -93,6 +94,12 @@ std::span<RowStatus> IoThread::StatusesOf(std::uint32_t group_index) noexcept {
 void IoThread::Loop() noexcept {
   while (!stop_.load(std::memory_order_relaxed)) {
     Refill();
+    if (!finished_.empty()) {
+      // The disk first: it reads on while groups are delivered.
+      queue_->Flush();
+      DeliverFinished();
+      Refill();  // Groups may have been what was short.
+    }
     queue_->Run(*this, kIdleWait);
   }
   // A ring with a single issuer can only be drained by it: not by the destructor.
@@ -228,8 +235,17 @@ void IoThread::FailRow(const RowPiece& piece, std::uint32_t attempts, int os_err
 }
 
 void IoThread::FinishIfDone(std::uint32_t group_index) noexcept {
+  const Group& group = groups_[group_index];
+  if (group.pieces_pending == 0 && AllSubmitted(group)) finished_.push_back(group_index);
+}
+
+void IoThread::DeliverFinished() noexcept {
+  for (const std::uint32_t group_index : finished_) Deliver(group_index);
+  finished_.clear();
+}
+
+void IoThread::Deliver(std::uint32_t group_index) noexcept {
   Group& group = groups_[group_index];
-  if (group.pieces_pending > 0 || !AllSubmitted(group)) return;
   Fetch* const fetch = group.fetch;
   const Space& space = context_.layout.spaces[fetch->space];
   const std::span<std::byte> bytes = BytesOf(group_index);

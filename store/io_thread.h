@@ -91,6 +91,8 @@ class IoThread final : private ReadSink {
   void OnRead(const ReadCompletion& completion) noexcept override;
   void FailRow(const RowPiece& piece, std::uint32_t attempts, int os_error) noexcept;
   void FinishIfDone(std::uint32_t group_index) noexcept;
+  void DeliverFinished() noexcept;
+  void Deliver(std::uint32_t group_index) noexcept;
 
   [[nodiscard]] bool AllSubmitted(const Group& group) const noexcept;
   [[nodiscard]] std::span<std::byte> BytesOf(std::uint32_t group_index) noexcept;
@@ -103,6 +105,7 @@ class IoThread final : private ReadSink {
   std::unique_ptr<ReadQueue> queue_;
   std::vector<Group> groups_;
   std::vector<std::uint32_t> free_groups_;
+  std::vector<std::uint32_t> finished_;  ///< Groups that are read and not delivered.
   ReadTable reads_;
   std::vector<std::uint32_t> retries_;   ///< Reads to submit again when there is room.
   std::vector<std::byte> bytes_;         ///< Shape [groups, space_size_bytes_max].

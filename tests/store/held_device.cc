@@ -29,6 +29,8 @@ class HeldQueue final : public ReadQueue, private ReadSink {
     queue_->Submit(inner);
   }
 
+  void Flush() noexcept override { queue_->Flush(); }
+
   void Run(ReadSink& sink, std::chrono::nanoseconds timeout) noexcept override {
     const bool due = released_.load() && !held_.empty();
     queue_->Run(*this, due ? std::chrono::nanoseconds::zero() : timeout);

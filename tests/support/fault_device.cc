@@ -82,6 +82,8 @@ class FaultQueue final : public ReadQueue, private ReadSink {
     queue_->Submit(inner);
   }
 
+  void Flush() noexcept override { queue_->Flush(); }
+
   void Run(ReadSink& sink, nanoseconds timeout) noexcept override {
     timeout = std::min<nanoseconds>(timeout, std::chrono::hours(24));
     const Clock::time_point deadline = Clock::now() + timeout;

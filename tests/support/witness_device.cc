@@ -36,6 +36,8 @@ class WitnessQueue final : public ReadQueue, private ReadSink {
     queue_->Submit(inner);
   }
 
+  void Flush() noexcept override { queue_->Flush(); }
+
   void Run(ReadSink& sink, std::chrono::nanoseconds timeout) noexcept override {
     sink_ = &sink;
     queue_->Run(*this, timeout);
