@@ -35,6 +35,25 @@ DiskChoice Knee(std::uint32_t block_bytes, const std::vector<DiskPoint>& points)
   return choice;
 }
 
+/// Whether a smaller block is clearly faster than a larger one: at its best, and at the
+/// middle one of the depths that both were measured at, so that one lucky slice of a
+/// shared disk does not decide. Points are in the order of their depths.
+bool ClearlyFaster(const std::vector<DiskPoint>& smaller, const std::vector<DiskPoint>& larger) {
+  std::vector<double> ratios;
+  double best_of_smaller = 0;
+  double best_of_larger = 0;
+  for (const DiskPoint& point : larger) best_of_larger = std::max(best_of_larger, point.iops);
+  for (const DiskPoint& point : smaller) {
+    best_of_smaller = std::max(best_of_smaller, point.iops);
+    for (const DiskPoint& other : larger) {
+      if (other.queue_depth == point.queue_depth) ratios.push_back(point.iops / other.iops);
+    }
+  }
+  if (best_of_smaller <= kBlockMargin * best_of_larger) return false;
+  std::sort(ratios.begin(), ratios.end());
+  return ratios.empty() || ratios[ratios.size() / 2] > kBlockMargin;
+}
+
 /// An absolute path in the environment, or empty: the XDG base directory specification
 /// has relative ones ignored.
 std::string DirectoryOf(const char* variable) {
@@ -59,11 +78,13 @@ Result<DiskChoice> ChooseDiskSettings(std::span<const DiskPoint> points) {
                   "no point was measured: there is nothing to choose");
   }
   DiskChoice chosen;
+  const std::vector<DiskPoint>* chosen_points = nullptr;
   for (auto block = by_block.rbegin(); block != by_block.rend(); ++block) {
     std::sort(block->second.begin(), block->second.end(),
               [](const DiskPoint& a, const DiskPoint& b) { return a.queue_depth < b.queue_depth; });
-    const DiskChoice knee = Knee(block->first, block->second);
-    if (chosen.block_bytes == 0 || knee.iops_max > kBlockMargin * chosen.iops_max) chosen = knee;
+    if (chosen_points != nullptr && !ClearlyFaster(block->second, *chosen_points)) continue;
+    chosen = Knee(block->first, block->second);
+    chosen_points = &block->second;
   }
   return chosen;
 }

@@ -40,8 +40,9 @@ struct DiskChoice {
 /// knee a deeper queue buys latency and nothing else; 5 % is what two runs on one idle
 /// disk differ by, so a smaller difference says nothing.
 ///
-/// The block is the largest, unless a smaller one's best is more than 5 % above it, for
-/// the same reason: whole blocks are what the disk reads and checks in one piece.
+/// The block is the largest, unless a smaller one is more than 5 % faster, for the same
+/// reason, both at its best and at the middle one of the depths that both have: whole
+/// blocks are what the disk reads and checks in one piece.
 ///
 /// Errors: kInvalidArgument (no point, or one without reads).
 [[nodiscard]] Result<DiskChoice> ChooseDiskSettings(std::span<const DiskPoint> points);

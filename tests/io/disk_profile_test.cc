@@ -101,6 +101,12 @@ TEST(ChooseDiskSettings, SmallerBlockMustBeClearlyFaster) {
   EXPECT_EQ(choice.queue_depth, 4U) << "the knee of the block that was chosen";
 }
 
+TEST(ChooseDiskSettings, OneLuckyDepthDoesNotMakeABlockFaster) {
+  const std::vector<DiskPoint> large = Curve(4096, {50e3, 100e3, 100e3, 100e3});
+  EXPECT_EQ(Choose(Both(Curve(512, {50e3, 100e3, 100e3, 150e3}), large)).block_bytes, 4096U);
+  EXPECT_EQ(Choose(Both(Curve(512, {50e3, 150e3, 150e3, 150e3}), large)).block_bytes, 512U);
+}
+
 TEST(ChooseDiskSettings, OrderOfThePointsDoesNotMatter) {
   std::vector<DiskPoint> points =
       Both(Curve(512, {10e3, 60e3, 80e3}), Curve(4096, {50e3, 98e3, 100e3}));
