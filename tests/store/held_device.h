@@ -7,6 +7,7 @@
 #include <string>
 
 #include "io/device.h"
+#include "tests/support/forwarding_device.h"
 
 namespace tiercel::testing {
 
@@ -22,26 +23,14 @@ struct Hold {
 /// flight when it is destroyed is not a matter of chance.
 ///
 /// Threading: as Device.
-class HeldDevice final : public Device {
+class HeldDevice final : public ForwardingDevice {
  public:
   HeldDevice(std::unique_ptr<Device> device, Hold& hold)
-      : device_(std::move(device)), hold_(hold) {}
+      : ForwardingDevice(std::move(device)), hold_(hold) {}
 
   [[nodiscard]] Result<std::unique_ptr<ReadQueue>> NewQueue() override;
-  [[nodiscard]] DeviceEngine engine() const noexcept override { return device_->engine(); }
-  [[nodiscard]] std::string description() const override { return device_->description(); }
-  [[nodiscard]] std::uint32_t read_size_bytes_max() const noexcept override {
-    return device_->read_size_bytes_max();
-  }
-  [[nodiscard]] std::uint64_t queue_size_bytes() const noexcept override {
-    return device_->queue_size_bytes();
-  }
-  [[nodiscard]] BlockSpan Blocks(const ReadRequest& request) const noexcept override {
-    return device_->Blocks(request);
-  }
 
  private:
-  std::unique_ptr<Device> device_;
   Hold& hold_;
 };
 

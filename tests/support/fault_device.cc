@@ -238,7 +238,7 @@ class FaultQueue final : public ReadQueue, private ReadSink {
 }  // namespace
 
 FaultDevice::FaultDevice(std::unique_ptr<Device> device, FaultOptions options)
-    : device_(std::move(device)), shared_(std::make_unique<Shared>()) {
+    : ForwardingDevice(std::move(device)), shared_(std::make_unique<Shared>()) {
   shared_->options = std::move(options);
 }
 

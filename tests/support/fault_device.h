@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "io/device.h"
+#include "tests/support/forwarding_device.h"
 
 namespace tiercel::testing {
 
@@ -45,7 +46,7 @@ struct FaultCounts {
 /// Which read gets which fault depends on the order of Submit() alone.
 ///
 /// Threading: as Device; set_enabled() and counts() at any time, from any thread.
-class FaultDevice final : public Device {
+class FaultDevice final : public ForwardingDevice {
  public:
   FaultDevice(std::unique_ptr<Device> device, FaultOptions options);
   ~FaultDevice() override;
@@ -55,23 +56,12 @@ class FaultDevice final : public Device {
   [[nodiscard]] FaultCounts counts() const noexcept;
 
   [[nodiscard]] Result<std::unique_ptr<ReadQueue>> NewQueue() override;
-  [[nodiscard]] DeviceEngine engine() const noexcept override { return device_->engine(); }
   [[nodiscard]] std::string description() const override;
-  [[nodiscard]] std::uint32_t read_size_bytes_max() const noexcept override {
-    return device_->read_size_bytes_max();
-  }
-  [[nodiscard]] std::uint64_t queue_size_bytes() const noexcept override {
-    return device_->queue_size_bytes();
-  }
-  [[nodiscard]] BlockSpan Blocks(const ReadRequest& request) const noexcept override {
-    return device_->Blocks(request);
-  }
 
   /// State that the queues share.
   struct Shared;
 
  private:
-  std::unique_ptr<Device> device_;
   std::unique_ptr<Shared> shared_;
 };
 

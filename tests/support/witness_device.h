@@ -11,6 +11,7 @@
 
 #include "base/mutex.h"
 #include "io/device.h"
+#include "tests/support/forwarding_device.h"
 
 namespace tiercel::testing {
 
@@ -68,27 +69,15 @@ class WitnessLog {
 /// put on top of a device that lies, it knows what the store was made to believe.
 ///
 /// Threading: as Device.
-class WitnessDevice final : public Device {
+class WitnessDevice final : public ForwardingDevice {
  public:
   /// `log` must outlive the device.
   WitnessDevice(std::unique_ptr<Device> device, WitnessLog& log)
-      : device_(std::move(device)), log_(log) {}
+      : ForwardingDevice(std::move(device)), log_(log) {}
 
   [[nodiscard]] Result<std::unique_ptr<ReadQueue>> NewQueue() override;
-  [[nodiscard]] DeviceEngine engine() const noexcept override { return device_->engine(); }
-  [[nodiscard]] std::string description() const override { return device_->description(); }
-  [[nodiscard]] std::uint32_t read_size_bytes_max() const noexcept override {
-    return device_->read_size_bytes_max();
-  }
-  [[nodiscard]] std::uint64_t queue_size_bytes() const noexcept override {
-    return device_->queue_size_bytes();
-  }
-  [[nodiscard]] BlockSpan Blocks(const ReadRequest& request) const noexcept override {
-    return device_->Blocks(request);
-  }
 
  private:
-  std::unique_ptr<Device> device_;
   WitnessLog& log_;
 };
 
