@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "base/clock.h"
 #include "base/errno_status.h"
 #include "io/read_errors.h"
 #include "store/batch.h"
@@ -25,11 +26,6 @@ std::uint32_t GroupCount(std::uint32_t queue_depth) noexcept {
 std::uint32_t PieceCount(const Layout& layout, std::uint32_t part_count_max,
                          std::uint32_t queue_depth) noexcept {
   return GroupCount(queue_depth) * layout.head_count * part_count_max;
-}
-
-std::uint64_t NowNs() noexcept {
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return static_cast<std::uint64_t>(std::chrono::nanoseconds(now).count());
 }
 
 RowStatus StatusOf(ReadErrorKind kind) noexcept {
@@ -181,7 +177,7 @@ void IoThread::SubmitReads(std::uint32_t group_index) noexcept {
 void IoThread::SubmitRead(std::uint32_t read_index) noexcept {
   ReadTable::Read& read = reads_[read_index];
   ++read.attempts;
-  read.begun_ns = NowNs();
+  read.begun_ns = MonotonicNs();
   context_.counters.device_reads.Add(1);
   context_.counters.device_read_bytes.Add(read.blocks.size_bytes);
   queue_->Submit(read.request);
@@ -194,7 +190,7 @@ void IoThread::OnRead(const ReadCompletion& completion) noexcept {
   if (completion.os_error == 0) {
     {
       MutexLock lock(latency_mutex_);
-      read_latency_ns_.Add(NowNs() - read.begun_ns);
+      read_latency_ns_.Add(MonotonicNs() - read.begun_ns);
     }
     over = reads_.Serve(read_index, completion.blocks, [this](const RowPiece& piece, auto bytes) {
       const Space& space = context_.layout.spaces[groups_[piece.group].fetch->space];

@@ -14,9 +14,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
+#include "base/clock.h"
 #include "store/store_impl.h"
 
 namespace tiercel {
@@ -69,12 +69,6 @@ class BatchLease {
 
 std::size_t NextWindowGroups(std::size_t window_groups) noexcept {
   return std::min<std::size_t>(window_groups * kWindowGrowth, kWindowGroupsMax);
-}
-
-std::uint64_t NowNs() noexcept {
-  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
-                                        std::chrono::steady_clock::now().time_since_epoch())
-                                        .count());
 }
 
 // ---- 1. What the caller gave ------------------------------------------------------
@@ -313,7 +307,7 @@ void Launch(Store::Impl& store, Batch& batch) {
   const std::span<Waiter> waiters = batch.waiters();
   if (waiters.empty()) return;
   batch.Publish();
-  store.fetches->Add(waiters, NowNs(), [&store](std::size_t count) {
+  store.fetches->Add(waiters, MonotonicNs(), [&store](std::size_t count) {
     for (std::size_t i = 0; i < std::min(count, store.io_threads.size()); ++i) {
       store.io_threads[i]->Wake();
     }

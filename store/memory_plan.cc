@@ -15,12 +15,6 @@ namespace {
 /// rounds: a lookup is not held up by the table before the disk holds it up.
 constexpr std::uint32_t kFetchCapacity = 32768;
 
-std::uint32_t PartCountMax(const CheckpointInfo& checkpoint) {
-  std::size_t count = 0;
-  for (const LayerTable& table : checkpoint.layers) count = std::max(count, table.parts.size());
-  return static_cast<std::uint32_t>(count);
-}
-
 }  // namespace
 
 std::uint64_t ScaleBytes(const CheckpointInfo& checkpoint, const Layout& layout) {
@@ -35,15 +29,15 @@ std::uint64_t ScaleBytes(const CheckpointInfo& checkpoint, const Layout& layout)
 }
 
 Result<MemoryPlan> PlanMemory(const StoreOptions& options, const CheckpointInfo& checkpoint,
-                              const Layout& layout, const Device& device) {
+                              const Layout& layout, std::uint32_t part_count_max,
+                              const Device& device) {
   MemoryPlan plan;
   plan.budget_bytes = options.dram_budget_bytes;
   plan.fetch_capacity = kFetchCapacity;
-  plan.read_bytes =
-      FetchTable::MemoryBytes(plan.fetch_capacity) +
-      options.io_thread_count *
-          (device.queue_size_bytes() +
-           IoThread::MemoryBytes(layout, PartCountMax(checkpoint), options.queue_depth));
+  plan.read_bytes = FetchTable::MemoryBytes(plan.fetch_capacity) +
+                    options.io_thread_count *
+                        (device.queue_size_bytes() +
+                         IoThread::MemoryBytes(layout, part_count_max, options.queue_depth));
   if (plan.read_bytes >= plan.budget_bytes) {
     return Status(
         StatusCode::kResourceExhausted,

@@ -27,9 +27,10 @@ struct MemoryPlan {
 /// options.scales, the rest to the cache.
 /// Errors: kResourceExhausted (the budget does not hold what reading needs, or the
 /// scales that kResident demands; the message names the figures).
+///   part_count_max  of the rows: see RowLocator::part_count_max().
 [[nodiscard]] Result<MemoryPlan> PlanMemory(const StoreOptions& options,
                                             const CheckpointInfo& checkpoint, const Layout& layout,
-                                            const Device& device);
+                                            std::uint32_t part_count_max, const Device& device);
 
 }  // namespace tiercel
 

@@ -240,8 +240,8 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
                     impl->opened.fallback_reason));
   }
 
-  Result<MemoryPlan> plan =
-      PlanMemory(options, impl->checkpoint, impl->layout, *impl->opened.device);
+  Result<MemoryPlan> plan = PlanMemory(options, impl->checkpoint, impl->layout,
+                                       impl->locator.part_count_max(), *impl->opened.device);
   if (!plan.ok()) return std::move(plan).TakeStatus();
   impl->plan = plan.value();
   GroupCacheOptions cache_options{.budget_bytes = impl->plan.cache_bytes};
