@@ -51,7 +51,8 @@ bool ClearlyFaster(const std::vector<DiskPoint>& smaller, const std::vector<Disk
   }
   if (best_of_smaller <= kBlockMargin * best_of_larger) return false;
   std::sort(ratios.begin(), ratios.end());
-  return ratios.empty() || ratios[ratios.size() / 2] > kBlockMargin;
+  // The lower one of two in the middle: in doubt, the larger block.
+  return ratios.empty() || ratios[(ratios.size() - 1) / 2] > kBlockMargin;
 }
 
 /// An absolute path in the environment, or empty: the XDG base directory specification

@@ -104,6 +104,8 @@ TEST(ChooseDiskSettings, SmallerBlockMustBeClearlyFaster) {
 TEST(ChooseDiskSettings, OneLuckyDepthDoesNotMakeABlockFaster) {
   const std::vector<DiskPoint> large = Curve(4096, {50e3, 100e3, 100e3, 100e3});
   EXPECT_EQ(Choose(Both(Curve(512, {50e3, 100e3, 100e3, 150e3}), large)).block_bytes, 4096U);
+  // Two in the middle that disagree are doubt.
+  EXPECT_EQ(Choose(Both(Curve(512, {50e3, 100e3, 150e3, 150e3}), large)).block_bytes, 4096U);
   EXPECT_EQ(Choose(Both(Curve(512, {50e3, 150e3, 150e3, 150e3}), large)).block_bytes, 512U);
 }
 
