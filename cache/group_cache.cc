@@ -216,6 +216,42 @@ bool GroupCache::Insert(std::uint32_t space, std::uint64_t key,
   return pool.Insert(space, key, bytes.data());
 }
 
+void GroupCache::ReserveHot(std::span<const std::uint64_t> group_counts) noexcept {
+  TIERCEL_CHECK(group_counts.empty() || group_counts.size() == impl_->pool_of_space.size());
+  for (const auto& pool : impl_->pools) {
+    std::uint64_t count = 0;
+    for (std::size_t space = 0; space < group_counts.size(); ++space) {
+      if (impl_->pool_of_space[space] == pool.get()) count += group_counts[space];
+    }
+    pool->ReserveHot(count);
+  }
+}
+
+HotSlot GroupCache::StartHot(std::uint32_t space) noexcept {
+  TIERCEL_CHECK(space < impl_->pool_of_space.size());
+  GroupPool& pool = *impl_->pool_of_space[space];
+  const std::uint32_t slot = pool.TakeHotSlot();
+  if (slot == GroupIndex::kNoSlot) return {};
+  return {.slot = slot, .bytes = {pool.hot_group(slot), pool.group_size_bytes()}};
+}
+
+HotOutcome GroupCache::FinishHot(const HotSlot& slot, const HotGroupId& id, bool pin) noexcept {
+  TIERCEL_CHECK(id.space < impl_->pool_of_space.size() && !slot.bytes.empty());
+  return impl_->pool_of_space[id.space]->PublishHot(slot.slot, id, pin);
+}
+
+void GroupCache::AbandonHot(const HotSlot& slot, std::uint32_t space) noexcept {
+  TIERCEL_CHECK(space < impl_->pool_of_space.size() && !slot.bytes.empty());
+  impl_->pool_of_space[space]->ReturnHotSlot(slot.slot);
+}
+
+ReaderEpochs& GroupCache::epochs() const noexcept {
+  return impl_->epochs;
+}
+std::span<const std::unique_ptr<GroupPool>> GroupCache::pools() const noexcept {
+  return impl_->pools;
+}
+
 GroupSpaceStats GroupCache::Stats(std::uint32_t space) const noexcept {
   TIERCEL_CHECK(space < impl_->pool_of_space.size());
   const auto read = [](const std::atomic<std::uint64_t>& counter) {
@@ -228,6 +264,7 @@ GroupSpaceStats GroupCache::Stats(std::uint32_t space) const noexcept {
   stats.insertions = read(writes.insertions);
   stats.rejections = read(writes.rejections);
   stats.ghost_hits = read(writes.ghost_hits);
+  stats.pinned_groups = read(writes.pinned);
   stats.resident_groups = stats.insertions - std::min(stats.insertions, stats.evictions);
   for (std::uint32_t cell = 0; cell < ReaderEpochs::kCellCount; ++cell) {
     const ReadCounters::Space& reads = impl_->Reads(cell, space);
@@ -241,6 +278,11 @@ std::uint64_t GroupCache::capacity_groups() const noexcept {
   std::uint64_t count = 0;
   for (const auto& pool : impl_->pools) count += pool->slot_count();
   return count;
+}
+
+std::uint64_t GroupCache::capacity_groups(std::uint32_t space) const noexcept {
+  TIERCEL_CHECK(space < impl_->pool_of_space.size());
+  return impl_->pool_of_space[space]->slot_count();
 }
 
 std::uint64_t GroupCache::memory_bytes() const noexcept {

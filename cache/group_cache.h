@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cache/hot_group.h"
 #include "tiercel/status.h"
 
 namespace tiercel {
@@ -27,7 +28,17 @@ struct GroupSpaceStats {
   std::uint64_t evictions = 0;   ///< Groups dropped to make room.
   std::uint64_t ghost_hits = 0;  ///< Groups taken in again soon after they were dropped.
   std::uint64_t resident_groups = 0;
+  std::uint64_t pinned_groups = 0;  ///< Of those: never dropped.
 };
+
+/// A slot that StartHot() lent: the group's bytes go to `bytes`.
+struct HotSlot {
+  std::uint32_t slot = ~std::uint32_t{0};
+  std::span<std::byte> bytes;  ///< Empty where there was no room.
+};
+
+class GroupPool;
+class ReaderEpochs;
 
 struct GroupCacheOptions {
   /// All memory of the cache, slots and metadata alike. Nothing grows beyond it.
@@ -86,17 +97,40 @@ class GroupCache {
   /// Returns whether the group is resident now. May wait for another writer.
   bool Insert(std::uint32_t space, std::uint64_t key, std::span<const std::byte> bytes) noexcept;
 
+  // ---- the loader of a hot set: one thread, beside lookups and insertions ----
+
+  /// Sets slots aside for StartHot(), nine of ten of each size at most; what is asked for
+  /// afterwards is read and kept in the rest. An earlier reserve is given up.
+  ///
+  ///   group_counts  shape [spaces]: groups that will be loaded; empty for none.
+  void ReserveHot(std::span<const std::uint64_t> group_counts) noexcept;
+
+  /// Lends a slot that nobody else sees, for one group of `space`. Must be given back by
+  /// FinishHot() or AbandonHot(). Drops nothing: without a free slot there is no room.
+  [[nodiscard]] HotSlot StartHot(std::uint32_t space) noexcept;
+  /// Makes the group whose bytes were written resident, with its uses to its credit.
+  /// `pin`: it is never dropped, as long as no more than half of all slots of its size are
+  /// such. May wait for another writer.
+  HotOutcome FinishHot(const HotSlot& slot, const HotGroupId& id, bool pin) noexcept;
+  void AbandonHot(const HotSlot& slot, std::uint32_t space) noexcept;
+
   [[nodiscard]] GroupSpaceStats Stats(std::uint32_t space) const noexcept;
   /// Groups that fit at most, over all sizes.
   [[nodiscard]] std::uint64_t capacity_groups() const noexcept;
+  /// Groups of that space's size that fit.
+  [[nodiscard]] std::uint64_t capacity_groups(std::uint32_t space) const noexcept;
   /// Memory taken, metadata included. <= budget_bytes.
   [[nodiscard]] std::uint64_t memory_bytes() const noexcept;
   /// For reports: slots, sizes, kind of pages.
   [[nodiscard]] std::string description() const;
 
  private:
+  friend class GroupExport;
   struct Impl;
   explicit GroupCache(std::unique_ptr<Impl> impl) noexcept;
+  // For GroupExport.
+  [[nodiscard]] ReaderEpochs& epochs() const noexcept;
+  [[nodiscard]] std::span<const std::unique_ptr<GroupPool>> pools() const noexcept;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -125,6 +125,20 @@ class GroupIndex {
     return kNoSlot;
   }
 
+  [[nodiscard]] std::uint32_t bucket_count() const noexcept { return bucket_count_; }
+
+  /// Writes the slots that bucket `bucket` leads to now to `slots`; returns how many. The
+  /// buckets together lead to every group that is in the index all the while.
+  std::uint32_t SlotsOf(std::uint32_t bucket,
+                        std::span<std::uint32_t, IndexBucket::kWays> slots) const noexcept {
+    std::uint32_t count = 0;
+    for (const std::atomic<std::uint32_t>& link : buckets_[bucket].slots) {
+      const std::uint32_t slot = link.load(std::memory_order_acquire) - 1;
+      if (slot != kNoSlot) slots[count++] = slot;
+    }
+    return count;
+  }
+
   /// Publishes `slot`, whose record and bytes are written. False, and nothing done,
   /// if every bucket of the path is full. REQUIRES: the group is not in the index.
   [[nodiscard]] bool Insert(std::uint64_t hash, std::uint32_t slot) noexcept;

@@ -103,7 +103,7 @@ bool GroupPool::Insert(std::uint32_t space, std::uint64_t key, const std::byte* 
   record.key = key;
   record.space = static_cast<std::uint8_t>(space);
   if (!index_.Insert(hash, slot)) {
-    spare_slot_ = slot;
+    FreeSlot(slot);
     counters.rejections.fetch_add(1, std::memory_order_relaxed);
     return false;
   }
@@ -115,11 +115,11 @@ bool GroupPool::Insert(std::uint32_t space, std::uint64_t key, const std::byte* 
 
 /// A slot that no reader can be looking at, or kNoSlot.
 std::uint32_t GroupPool::TakeSlot() noexcept {
-  if (spare_slot_ != GroupIndex::kNoSlot) {
-    return std::exchange(spare_slot_, GroupIndex::kNoSlot);
+  if (free_head_ != GroupIndex::kNoSlot) {
+    return std::exchange(free_head_, records_[free_head_].next);
   }
   // Fresh slots in order, so that resident memory grows with use.
-  if (slots_ever_used_ < slot_count_) return slots_ever_used_++;
+  if (slot_count_ - slots_ever_used_ > hot_reserve_) return slots_ever_used_++;
 
   // One out, one in; at first a batch out. Where the slot that has waited longest is
   // still in use, the offer is declined and limbo is one longer from now on: it grows
@@ -140,7 +140,9 @@ GroupPool::LimboEntry& GroupPool::Limbo(std::uint32_t index) noexcept {
 
 /// Unlinks the slot that the policy gives up and puts it in limbo.
 bool GroupPool::DropOne() noexcept {
-  const std::uint32_t slot = policy_.Evict();
+  std::uint32_t slot = policy_.Evict();
+  // A slot that was pinned when the policy had it leaves the policy, once, and stays.
+  while (slot != Policy::kNoSlot && records_[slot].pinned != 0) slot = policy_.Evict();
   if (slot == Policy::kNoSlot) return false;
   const SlotRecord& record = records_[slot];
   index_.Remove(HashGroup(record.space, record.key), slot);
@@ -164,6 +166,61 @@ bool GroupPool::OldestIsFree() noexcept {
   if (Limbo(0).epoch == kOpen) CloseBatch();
   if (Limbo(0).epoch >= oldest_epoch_) oldest_epoch_ = epochs_.OldestEpoch();
   return Limbo(0).epoch < oldest_epoch_;
+}
+
+void GroupPool::FreeSlot(std::uint32_t slot) noexcept {
+  // Nobody can reach the slot, so nobody but the writer looks at its record.
+  records_[slot].next = std::exchange(free_head_, slot);
+}
+
+bool GroupPool::Pin(std::uint32_t slot) noexcept {
+  if (records_[slot].pinned != 0 || pinned_count_ >= slot_count_ / 2) return false;
+  records_[slot].pinned = 1;
+  ++pinned_count_;
+  counters_[records_[slot].space].pinned.fetch_add(1, std::memory_order_relaxed);
+  return true;
+}
+
+void GroupPool::ReserveHot(std::uint64_t count) noexcept {
+  MutexLock lock(mutex_);
+  const std::uint32_t kept = slot_count_ / 10;
+  const std::uint32_t unused = slot_count_ - slots_ever_used_;
+  hot_reserve_ =
+      static_cast<std::uint32_t>(std::min<std::uint64_t>(count, unused > kept ? unused - kept : 0));
+}
+
+std::uint32_t GroupPool::TakeHotSlot() noexcept {
+  MutexLock lock(mutex_);
+  if (slots_ever_used_ == slot_count_) return GroupIndex::kNoSlot;
+  if (hot_reserve_ > 0) --hot_reserve_;
+  return slots_ever_used_++;
+}
+
+void GroupPool::ReturnHotSlot(std::uint32_t slot) noexcept {
+  MutexLock lock(mutex_);
+  FreeSlot(slot);
+}
+
+HotOutcome GroupPool::PublishHot(std::uint32_t slot, const HotGroupId& id, bool pin) noexcept {
+  const std::uint64_t hash = HashGroup(id.space, id.key);
+  MutexLock lock(mutex_);
+  if (const std::uint32_t found = index_.Find(hash, id.space, id.key);
+      found != GroupIndex::kNoSlot) {
+    FreeSlot(slot);
+    if (pin) (void)Pin(found);
+    return HotOutcome::kPresent;
+  }
+  SlotRecord& record = records_[slot];
+  record.key = id.key;
+  record.space = static_cast<std::uint8_t>(id.space);
+  if (!index_.Insert(hash, slot)) {
+    FreeSlot(slot);
+    return HotOutcome::kNoRoom;
+  }
+  // What is pinned the policy never hears of.
+  if (!pin || !Pin(slot)) policy_.AddHot(slot, id.uses);
+  counters_[id.space].insertions.fetch_add(1, std::memory_order_relaxed);
+  return HotOutcome::kLoaded;
 }
 
 }  // namespace tiercel

@@ -10,6 +10,7 @@
 
 #include "base/mutex.h"
 #include "cache/group_index.h"
+#include "cache/hot_group.h"
 #include "cache/policy.h"
 #include "cache/reader_epochs.h"
 #include "cache/slab.h"
@@ -25,6 +26,7 @@ struct WriteCounters {
   std::atomic<std::uint64_t> rejections{0};
   std::atomic<std::uint64_t> evictions{0};
   std::atomic<std::uint64_t> ghost_hits{0};
+  std::atomic<std::uint64_t> pinned{0};
 };
 
 /// The groups of one size: slots in a slab, the index that finds them, the policy
@@ -69,6 +71,26 @@ class GroupPool {
   bool Insert(std::uint32_t space, std::uint64_t key, const std::byte* bytes) noexcept
       TIERCEL_EXCLUDES(mutex_);
 
+  // ---- the loader of a hot set: one thread, beside the writers above ----
+
+  /// Sets up to `count` fresh slots aside for TakeHotSlot(), nine of ten slots at most:
+  /// insertions go on with the rest. Replaces what was set aside before; 0 gives it up.
+  void ReserveHot(std::uint64_t count) noexcept TIERCEL_EXCLUDES(mutex_);
+
+  /// A slot that nobody else has, to write a group to: out of what was set aside, or any
+  /// other that was never used. kNoSlot where there is none: nothing is dropped for it.
+  [[nodiscard]] std::uint32_t TakeHotSlot() noexcept TIERCEL_EXCLUDES(mutex_);
+  [[nodiscard]] std::byte* hot_group(std::uint32_t slot) const noexcept {
+    return groups_ + std::size_t{slot} * group_size_bytes_;
+  }
+  /// Makes the group written to `slot` resident, or gives the slot back if the group came
+  /// another way meanwhile. `pin`: it stays for good, as long as no more than half of all
+  /// slots do.
+  HotOutcome PublishHot(std::uint32_t slot, const HotGroupId& id, bool pin) noexcept
+      TIERCEL_EXCLUDES(mutex_);
+  /// Gives back a slot that was taken and not published.
+  void ReturnHotSlot(std::uint32_t slot) noexcept TIERCEL_EXCLUDES(mutex_);
+
   // ---- sizes ----
 
   [[nodiscard]] std::uint32_t slot_count() const noexcept { return slot_count_; }
@@ -112,6 +134,8 @@ class GroupPool {
   [[nodiscard]] bool DropOne() noexcept TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] bool OldestIsFree() noexcept TIERCEL_REQUIRES(mutex_);
   void CloseBatch() noexcept TIERCEL_REQUIRES(mutex_);
+  void FreeSlot(std::uint32_t slot) noexcept TIERCEL_REQUIRES(mutex_);
+  [[nodiscard]] bool Pin(std::uint32_t slot) noexcept TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] LimboEntry& Limbo(std::uint32_t index) noexcept TIERCEL_REQUIRES(mutex_);
 
   const std::uint32_t group_size_bytes_;
@@ -127,7 +151,9 @@ class GroupPool {
   Mutex mutex_;
   Policy policy_ TIERCEL_GUARDED_BY(mutex_);
   std::uint32_t slots_ever_used_ TIERCEL_GUARDED_BY(mutex_) = 0;
-  std::uint32_t spare_slot_ TIERCEL_GUARDED_BY(mutex_) = GroupIndex::kNoSlot;
+  std::uint32_t free_head_ TIERCEL_GUARDED_BY(mutex_) = GroupIndex::kNoSlot;  ///< By `next`.
+  std::uint32_t hot_reserve_ TIERCEL_GUARDED_BY(mutex_) = 0;  ///< Of the slots never used.
+  std::uint32_t pinned_count_ TIERCEL_GUARDED_BY(mutex_) = 0;
   std::span<LimboEntry> limbo_ TIERCEL_GUARDED_BY(mutex_);
   std::uint32_t limbo_first_ TIERCEL_GUARDED_BY(mutex_) = 0;
   std::uint32_t limbo_count_ TIERCEL_GUARDED_BY(mutex_) = 0;

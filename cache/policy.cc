@@ -37,6 +37,11 @@ bool Policy::Add(std::uint32_t slot, std::uint64_t hash) noexcept {
   return came_back;
 }
 
+void Policy::AddHot(std::uint32_t slot, std::uint8_t uses) noexcept {
+  records_[slot].uses.store(std::min(uses, SlotRecord::kUsesMax), std::memory_order_relaxed);
+  Push(main_, slot);
+}
+
 std::uint32_t Policy::PopSmall(bool forced) noexcept {
   const std::uint32_t slot = Pop(small_);
   SlotRecord& record = records_[slot];

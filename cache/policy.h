@@ -29,6 +29,10 @@ class Policy {
   /// came back soon after it was dropped.
   bool Add(std::uint32_t slot, std::uint64_t hash) noexcept;
 
+  /// Takes in `slot` as one that has proved its worth already, with `uses` to its credit:
+  /// a group of a saved hot set.
+  void AddHot(std::uint32_t slot, std::uint8_t uses) noexcept;
+
   /// Picks a slot to give up and forgets it; kNoSlot if there is none. Looks at no
   /// more than kStepsMax slots.
   [[nodiscard]] std::uint32_t Evict() noexcept;

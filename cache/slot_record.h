@@ -18,7 +18,7 @@ struct SlotRecord {
   std::uint8_t space;              ///< Space of the key.
   std::uint8_t queue;              ///< The policy's.
   std::atomic<std::uint8_t> uses;  ///< Hits since it came, or was last passed over; saturates.
-  std::uint8_t spare;
+  std::uint8_t pinned;             ///< 1: the pool never drops it. The writer's.
 
   /// Counts a hit. Two that coincide may count as one. Writes at most kUsesMax times
   /// between two passes of the policy, so that a hot group's line stays shared.
