@@ -55,6 +55,7 @@ struct StoreFlags {
 
 // Each declares its verb and the verb's options in `program`.
 [[nodiscard]] Command AddCalibrateCommand(CLI::App& program);
+[[nodiscard]] Command AddCurveCommand(CLI::App& program);
 [[nodiscard]] Command AddHashCommand(CLI::App& program);
 [[nodiscard]] Command AddInspectCommand(CLI::App& program);
 [[nodiscard]] Command AddLookupCommand(CLI::App& program);

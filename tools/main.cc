@@ -64,7 +64,8 @@ ExitCode Main(int argc, char** argv) {
   const std::vector<Command> commands = {
       AddHashCommand(program),           AddTokenMapCommand(program), AddInspectCommand(program),
       AddLookupCommand(program),         AddVerifyCommand(program),   AddReplayCommand(program),
-      AddMakeCheckpointCommand(program), AddCalibrateCommand(program)};
+      AddMakeCheckpointCommand(program), AddCalibrateCommand(program),
+      AddCurveCommand(program)};
   // CLI11 would only say that a verb is missing.
   if (argc > 1 && argv[1][0] != '-' && !IsVerb(commands, argv[1])) {
     PrintError("", fmt::format("there is no verb '{}'\nSee `tiercel --help`.", argv[1]));

@@ -29,6 +29,8 @@ std::string_view UnitName(ProgressUnit unit) {
       return " tokens";
     case ProgressUnit::kSlices:
       return " slices";
+    case ProgressUnit::kRuns:
+      return " runs";
   }
   return "";
 }
