@@ -13,7 +13,7 @@ FUZZ_SECONDS ?= 60
 help:
 	@echo 'make demo          make a small table, serve a real token trace from it, check every row'
 	@echo 'make test          build and run all tests'
-	@echo 'make bench         Tiercel beside fio, mmap, pread, RocksDB and DRAM: five minutes, BENCH_DIR='
+	@echo 'make bench         Tiercel beside fio, mmap, pread, RocksDB and DRAM: six minutes, BENCH_DIR='
 	@echo 'make microbench    what a hash and a cache hit cost'
 	@echo 'make format        clang-format every source file'
 	@echo 'make format-check  fail where clang-format would change something'
