@@ -235,6 +235,12 @@ HotSlot GroupCache::StartHot(std::uint32_t space) noexcept {
   return {.slot = slot, .bytes = {pool.hot_group(slot), pool.group_size_bytes()}};
 }
 
+HotSlot GroupCache::HotSlotAt(std::uint32_t space, std::uint32_t slot) const noexcept {
+  TIERCEL_CHECK(space < impl_->pool_of_space.size());
+  const GroupPool& pool = *impl_->pool_of_space[space];
+  return {.slot = slot, .bytes = {pool.hot_group(slot), pool.group_size_bytes()}};
+}
+
 HotOutcome GroupCache::FinishHot(const HotSlot& slot, const HotGroupId& id, bool pin) noexcept {
   TIERCEL_CHECK(id.space < impl_->pool_of_space.size() && !slot.bytes.empty());
   return impl_->pool_of_space[id.space]->PublishHot(slot.slot, id, pin);

@@ -99,15 +99,18 @@ class GroupCache {
 
   // ---- the loader of a hot set: one thread, beside lookups and insertions ----
 
-  /// Sets slots aside for StartHot(), nine of ten of each size at most; what is asked for
-  /// afterwards is read and kept in the rest. An earlier reserve is given up.
+  /// Sets free slots aside for StartHot(), but for a twentieth of those of each size: what
+  /// is inserted meanwhile goes there. An earlier reserve is given up.
   ///
   ///   group_counts  shape [spaces]: groups that will be loaded; empty for none.
   void ReserveHot(std::span<const std::uint64_t> group_counts) noexcept;
 
   /// Lends a slot that nobody else sees, for one group of `space`. Must be given back by
-  /// FinishHot() or AbandonHot(). Drops nothing: without a free slot there is no room.
+  /// FinishHot() or AbandonHot(). Drops nothing: where the reserve is used up there is no
+  /// room.
   [[nodiscard]] HotSlot StartHot(std::uint32_t space) noexcept;
+  /// The slot that StartHot() lent for `space` under this number.
+  [[nodiscard]] HotSlot HotSlotAt(std::uint32_t space, std::uint32_t slot) const noexcept;
   /// Makes the group whose bytes were written resident, with its uses to its credit.
   /// `pin`: it is never dropped, as long as no more than half of all slots of its size are
   /// such. May wait for another writer.

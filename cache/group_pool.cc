@@ -183,7 +183,7 @@ bool GroupPool::Pin(std::uint32_t slot) noexcept {
 
 void GroupPool::ReserveHot(std::uint64_t count) noexcept {
   MutexLock lock(mutex_);
-  const std::uint32_t kept = slot_count_ / 10;
+  const std::uint32_t kept = slot_count_ / 20;
   const std::uint32_t unused = slot_count_ - slots_ever_used_;
   hot_reserve_ =
       static_cast<std::uint32_t>(std::min<std::uint64_t>(count, unused > kept ? unused - kept : 0));
@@ -191,8 +191,8 @@ void GroupPool::ReserveHot(std::uint64_t count) noexcept {
 
 std::uint32_t GroupPool::TakeHotSlot() noexcept {
   MutexLock lock(mutex_);
-  if (slots_ever_used_ == slot_count_) return GroupIndex::kNoSlot;
-  if (hot_reserve_ > 0) --hot_reserve_;
+  if (hot_reserve_ == 0) return GroupIndex::kNoSlot;
+  --hot_reserve_;
   return slots_ever_used_++;
 }
 

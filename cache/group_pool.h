@@ -73,12 +73,12 @@ class GroupPool {
 
   // ---- the loader of a hot set: one thread, beside the writers above ----
 
-  /// Sets up to `count` fresh slots aside for TakeHotSlot(), nine of ten slots at most:
+  /// Sets up to `count` fresh slots aside for TakeHotSlot(), but for a twentieth of all:
   /// insertions go on with the rest. Replaces what was set aside before; 0 gives it up.
   void ReserveHot(std::uint64_t count) noexcept TIERCEL_EXCLUDES(mutex_);
 
-  /// A slot that nobody else has, to write a group to: out of what was set aside, or any
-  /// other that was never used. kNoSlot where there is none: nothing is dropped for it.
+  /// A slot that nobody else has, to write a group to: out of what was set aside. kNoSlot
+  /// where none is left: nothing is dropped for it.
   [[nodiscard]] std::uint32_t TakeHotSlot() noexcept TIERCEL_EXCLUDES(mutex_);
   [[nodiscard]] std::byte* hot_group(std::uint32_t slot) const noexcept {
     return groups_ + std::size_t{slot} * group_size_bytes_;

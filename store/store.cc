@@ -224,6 +224,8 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
                                             std::move(layout).value());
   const auto log = MakeLog(options.log);
 
+  impl->open_device = open_device;
+  impl->read_attempts_max = options.read_attempts_max;
   impl->disk_profile = std::move(profile_paths);
   impl->queue_depth = options.queue_depth;
   Result<OpenedDevice> opened =

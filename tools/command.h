@@ -63,6 +63,7 @@ struct StoreFlags {
 [[nodiscard]] Command AddReplayCommand(CLI::App& program);
 [[nodiscard]] Command AddTokenMapCommand(CLI::App& program);
 [[nodiscard]] Command AddVerifyCommand(CLI::App& program);
+[[nodiscard]] Command AddWarmCommand(CLI::App& program);
 
 }  // namespace tiercel::tools
 

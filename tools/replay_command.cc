@@ -13,6 +13,7 @@
 #include "tiercel/token_map.h"
 #include "tools/command.h"
 #include "tools/command_line.h"
+#include "tools/hot_set_flags.h"
 #include "tools/progress.h"
 #include "tools/replay_engine.h"
 #include "tools/replay_report.h"
@@ -39,6 +40,10 @@ struct ReplayFlags {
   double warm_fraction = 0.0;
   bool verify = false;
   bool json = false;
+  HotSetFlags hot_set;
+  bool hot_set_wait = false;
+  std::string save_hot_set;
+  bool save_hot_set_keys = false;
   StoreFlags store;
 };
 
@@ -124,6 +129,21 @@ Result<Trace> LoadTrace(const ReplayFlags& flags, const ReplayScheduleOptions& s
   return trace;
 }
 
+/// Begins to load the hot set that the options name, and waits for it where they say so.
+Status BeginHotSet(const ReplayFlags& flags, Store& store) {
+  if (flags.hot_set.path.empty()) return Status();
+  if (!flags.hot_set_wait) return store.LoadHotSet(flags.hot_set.path, flags.hot_set.ToOptions());
+  return LoadAndWait(store, flags.hot_set, "hot set");
+}
+
+/// Saves what the cache holds now, where the options say so.
+Status SaveHotSet(const ReplayFlags& flags, const Store& store) {
+  if (flags.save_hot_set.empty()) return Status();
+  Result<HotSetSaved> saved =
+      store.SaveHotSet(flags.save_hot_set, {.bytes = !flags.save_hot_set_keys});
+  return saved.ok() ? Status() : ErrorOf(saved);
+}
+
 Result<ReplayReport> ServeTrace(const ReplayFlags& flags, const ReplayScheduleOptions& schedule,
                                 const StoreOptions& store_options, const Trace& trace) {
   Result<std::unique_ptr<Store>> store = Store::Open(flags.path, store_options);
@@ -142,7 +162,12 @@ Result<ReplayReport> ServeTrace(const ReplayFlags& flags, const ReplayScheduleOp
     bar.Update(done_tokens, trace.extent.token_count);
     return !Interrupted();
   };
-  return Replay(*store.value(), trace.tokens, trace.offsets, options);
+  if (Status status = BeginHotSet(flags, *store.value()); !status.ok()) return status;
+  Result<ReplayReport> report = Replay(*store.value(), trace.tokens, trace.offsets, options);
+  if (!report.ok()) return report;
+  report.value().hot_set = store.value()->HotSet();
+  if (Status status = SaveHotSet(flags, *store.value()); !status.ok()) return status;
+  return report;
 }
 
 Result<ExitCode> RunReplay(const ReplayFlags& flags) {
@@ -216,6 +241,13 @@ Command AddReplayCommand(CLI::App& program) {
                   "Share of the tokens that are served first and not counted")
       ->type_name("F")
       ->check(CLI::Range(0.0, 0.99));
+  flags->hot_set.AddTo(*app);
+  app->add_flag("--hot-set-wait", flags->hot_set_wait,
+                "Serve when the hot set has been loaded, not while it is");
+  app->add_option("--save-hot-set", flags->save_hot_set,
+                  "Save what the DRAM cache holds at the end, with its bytes")
+      ->type_name("FILE");
+  app->add_flag("--save-hot-set-keys", flags->save_hot_set_keys, "Save the keys alone");
   app->add_flag("--verify", flags->verify,
                 "Compare every row with the generator of a made checkpoint");
   app->add_flag("--json", flags->json, "Print the report as JSON");

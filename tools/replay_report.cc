@@ -7,6 +7,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "tools/hot_set_report.h"
+
 namespace tiercel::tools {
 namespace {
 
@@ -211,6 +213,10 @@ std::string ReportText(const ReplayReport& report) {
       Line("unique rows", fmt::format("{:.1f} of {} a token, within a step",
                                       Ratio(static_cast<double>(report.distinct_row_count), tokens),
                                       report.layer_ids.size() * report.column_count));
+  if (report.hot_set.state != HotSetState::kNone) {
+    text += Line("hot set", FormatHotSet(report.hot_set));
+    if (!report.hot_set.message.empty()) text += Line("", report.hot_set.message);
+  }
   text += MemoryLine(report);
   text += VerdictLines(report);
   return text;
@@ -254,6 +260,7 @@ std::string ReportJson(const ReplayReport& report) {
   json.update(ShareJson(counts));
   json["orders"] = OrdersJson(stats);
   json["layer_orders"] = LayerOrdersJson(stats);
+  if (report.hot_set.state != HotSetState::kNone) json["hot_set"] = HotSetJson(report.hot_set);
   json["unique_rows_per_token"] = Ratio(static_cast<double>(report.distinct_row_count), tokens);
   json["resident_bytes"] = report.memory.now_bytes;
   json["resident_peak_bytes"] = report.memory.peak_bytes;

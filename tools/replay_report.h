@@ -46,6 +46,7 @@ struct ReplayReport {
   std::uint64_t distinct_row_count = 0;  ///< Summed over steps.
   StoreStats stats;
   ResidentMemory memory;
+  HotSetProgress hot_set;  ///< As it was at the end; kNone where none was loaded.
 
   // Whether it was right.
   bool verified = false;

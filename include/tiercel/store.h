@@ -12,6 +12,7 @@
 
 #include "tiercel/checkpoint.h"
 #include "tiercel/hasher.h"
+#include "tiercel/hot_set.h"
 #include "tiercel/status.h"
 #include "tiercel/token_map.h"
 #include "tiercel/types.h"
@@ -171,6 +172,37 @@ class Store {
   /// Bytes that one row takes in an output. Errors: kNotFound.
   [[nodiscard]] Result<std::uint32_t> OutputRowSizeBytes(std::uint32_t layer_id,
                                                          RowOutput format) const;
+
+  /// Writes what the DRAM cache holds to a hot set file, the most used groups first, while
+  /// lookups go on. The file appears at `path` when all of it is on disk; an earlier one
+  /// stays until then. Blocks; takes two blocks of memory.
+  ///
+  /// Errors: kInvalidArgument (a block size out of its range, groups too large for a
+  /// block), kResourceExhausted (the disk is full; nothing is left behind),
+  /// kPermissionDenied, kNotFound (no such folder), kIoError.
+  [[nodiscard]] Result<HotSetSaved> SaveHotSet(const std::string& path,
+                                               const HotSetSaveOptions& options = {}) const;
+
+  /// Checks the hot set at `path` and has a thread of its own load it into the DRAM cache
+  /// while lookups go on. Returns when that has begun; HotSet() tells how far it has come,
+  /// WaitForHotSet() waits, the store's destructor stops it.
+  ///
+  /// Free memory of the cache is filled, nothing is evicted; a twentieth of it is left to
+  /// lookups. Each block is checked before anything of it is used: a damaged one is left
+  /// out, the others are loaded, and the load ends as kFailed. Takes up to 48 MB beside
+  /// the budget until it ends.
+  ///
+  /// Errors: as InspectHotSet(); kInvalidArgument also: of another table (the message says
+  /// in what they differ), an image of tables whose files were changed since (its keys can
+  /// still be loaded), a share out of range; kUnavailable (a load is under way).
+  [[nodiscard]] Status LoadHotSet(const std::string& path, const HotSetLoadOptions& options = {});
+
+  [[nodiscard]] HotSetProgress HotSet() const;
+  /// Blocks until the last load has ended. Errors: kCorruption (a damaged block was left
+  /// out), kIoError (rows or blocks could not be read), kCancelled, as HotSet() says.
+  [[nodiscard]] Status WaitForHotSet();
+  /// Stops a load that is under way and waits until it has ended. What was loaded stays.
+  void CancelHotSet();
 
   [[nodiscard]] const CheckpointInfo& checkpoint() const noexcept;
   [[nodiscard]] const Hasher& hasher() const noexcept;
