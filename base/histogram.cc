@@ -39,6 +39,12 @@ double Histogram::mean() const noexcept {
   return count_ == 0 ? 0.0 : sum_ / static_cast<double>(count_);
 }
 
+std::uint64_t Histogram::CountUpTo(std::uint64_t value) const noexcept {
+  std::uint64_t count = 0;
+  for (std::uint32_t i = 0; i < kBucketCount && UpperBound(i) <= value; ++i) count += buckets_[i];
+  return count;
+}
+
 std::uint64_t Histogram::Percentile(double fraction) const noexcept {
   assert(fraction >= 0.0 && fraction <= 1.0);
   if (count_ == 0) return 0;

@@ -18,6 +18,9 @@ class Histogram {
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
   [[nodiscard]] std::uint64_t max() const noexcept { return max_; }
   [[nodiscard]] double mean() const noexcept;
+  [[nodiscard]] double sum() const noexcept { return sum_; }
+  /// Values that are at most `value`, but for those that share its bucket with larger ones.
+  [[nodiscard]] std::uint64_t CountUpTo(std::uint64_t value) const noexcept;
   /// The smallest bucket bound that at least `fraction` of the values do not
   /// exceed; never above max(). 0 when empty. REQUIRES: fraction in [0, 1].
   [[nodiscard]] std::uint64_t Percentile(double fraction) const noexcept;

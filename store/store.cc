@@ -324,7 +324,13 @@ StoreStats Store::Stats() const {
                                       .failed_groups = counters.failed.Get(),
                                       .cache_insertions = cache.insertions,
                                       .cache_evictions = cache.evictions,
-                                      .cache_resident_groups = cache.resident_groups});
+                                      .cache_rejections = cache.rejections,
+                                      .cache_ghost_hits = cache.ghost_hits,
+                                      .cache_resident_groups = cache.resident_groups,
+                                      .cache_pinned_groups = cache.pinned_groups,
+                                      .group_size_bytes = space.size_bytes,
+                                      .dram_hit_bytes = counters.dram_hits.Get() * space.size_bytes,
+                                      .fetched_bytes = counters.fetches.Get() * space.size_bytes});
   }
   stats.device_reads = impl.counters.device_reads.Get();
   stats.io_thread_count = static_cast<std::uint32_t>(impl.io_threads.size());

@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -26,6 +29,8 @@ namespace {
 /// Tokens of one step, at most: 65,536 of 48 rows of 264 B are 830 MB of output.
 constexpr std::uint64_t kStepTokensMax = 65536;
 
+constexpr std::chrono::seconds kMetricsInterval(10);
+
 struct ReplayFlags {
   std::string path;
   std::string tokens;
@@ -44,6 +49,7 @@ struct ReplayFlags {
   bool hot_set_wait = false;
   std::string save_hot_set;
   bool save_hot_set_keys = false;
+  std::string metrics;
   StoreFlags store;
 };
 
@@ -144,6 +150,22 @@ Status SaveHotSet(const ReplayFlags& flags, const Store& store) {
   return saved.ok() ? Status() : ErrorOf(saved);
 }
 
+/// Puts the store's metrics where a collector of text files finds them: whole, or as they
+/// were before.
+Status SaveMetrics(const ReplayFlags& flags, const Store& store) {
+  if (flags.metrics.empty()) return Status();
+  const std::string temporary = flags.metrics + ".tmp";
+  std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
+  file << store.WriteMetrics();
+  file.close();
+  std::error_code error;
+  if (file) std::filesystem::rename(temporary, flags.metrics, error);
+  if (file && !error) return Status();
+  return Status(StatusCode::kIoError, fmt::format("{}: the metrics could not be written: {}",
+                                                  flags.metrics,
+                                                  error ? error.message() : "check the folder"));
+}
+
 Result<ReplayReport> ServeTrace(const ReplayFlags& flags, const ReplayScheduleOptions& schedule,
                                 const StoreOptions& store_options, const Trace& trace) {
   Result<std::unique_ptr<Store>> store = Store::Open(flags.path, store_options);
@@ -158,8 +180,15 @@ Result<ReplayReport> ServeTrace(const ReplayFlags& flags, const ReplayScheduleOp
       flags.warm_fraction * static_cast<double>(trace.extent.token_count));
   options.verify = flags.verify;
   ProgressBar bar("replay", ProgressUnit::kTokens);
-  options.progress = [&bar, &trace](std::uint64_t done_tokens) {
+  if (Status status = SaveMetrics(flags, *store.value()); !status.ok()) return status;
+  auto metrics_at = std::chrono::steady_clock::now();
+  options.progress = [&](std::uint64_t done_tokens) {
     bar.Update(done_tokens, trace.extent.token_count);
+    const auto now = std::chrono::steady_clock::now();
+    if (!flags.metrics.empty() && now - metrics_at >= kMetricsInterval) {
+      metrics_at = now;
+      (void)SaveMetrics(flags, *store.value());  // The last one's outcome counts.
+    }
     return !Interrupted();
   };
   if (Status status = BeginHotSet(flags, *store.value()); !status.ok()) return status;
@@ -167,6 +196,7 @@ Result<ReplayReport> ServeTrace(const ReplayFlags& flags, const ReplayScheduleOp
   if (!report.ok()) return report;
   report.value().hot_set = store.value()->HotSet();
   if (Status status = SaveHotSet(flags, *store.value()); !status.ok()) return status;
+  if (Status status = SaveMetrics(flags, *store.value()); !status.ok()) return status;
   return report;
 }
 
@@ -248,6 +278,9 @@ Command AddReplayCommand(CLI::App& program) {
                   "Save what the DRAM cache holds at the end, with its bytes")
       ->type_name("FILE");
   app->add_flag("--save-hot-set-keys", flags->save_hot_set_keys, "Save the keys alone");
+  app->add_option("--metrics", flags->metrics,
+                  "Prometheus text of the store, written every 10 s and at the end")
+      ->type_name("FILE");
   app->add_flag("--verify", flags->verify,
                 "Compare every row with the generator of a made checkpoint");
   app->add_flag("--json", flags->json, "Print the report as JSON");

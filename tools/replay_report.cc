@@ -137,7 +137,13 @@ Json LayerOrdersJson(const StoreStats& stats) {
                     {"failed_groups", order.failed_groups},
                     {"cache_insertions", order.cache_insertions},
                     {"cache_evictions", order.cache_evictions},
-                    {"cache_resident_groups", order.cache_resident_groups}});
+                    {"cache_rejections", order.cache_rejections},
+                    {"cache_ghost_hits", order.cache_ghost_hits},
+                    {"cache_resident_groups", order.cache_resident_groups},
+                    {"cache_pinned_groups", order.cache_pinned_groups},
+                    {"group_bytes", order.group_size_bytes},
+                    {"dram_hit_bytes", order.dram_hit_bytes},
+                    {"fetched_bytes", order.fetched_bytes}});
   }
   return json;
 }
@@ -166,6 +172,10 @@ StoreStats Difference(StoreStats after, const StoreStats& before) {
     order.failed_groups -= old.failed_groups;
     order.cache_insertions -= old.cache_insertions;
     order.cache_evictions -= old.cache_evictions;
+    order.cache_rejections -= old.cache_rejections;
+    order.cache_ghost_hits -= old.cache_ghost_hits;
+    order.dram_hit_bytes -= old.dram_hit_bytes;
+    order.fetched_bytes -= old.fetched_bytes;
   }
   after.single_rows -= before.single_rows;
   after.device_reads -= before.device_reads;

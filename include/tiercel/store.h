@@ -89,7 +89,13 @@ struct OrderStats {
   std::uint64_t failed_groups = 0;  ///< Fetches with a row that could not be read.
   std::uint64_t cache_insertions = 0;
   std::uint64_t cache_evictions = 0;
+  std::uint64_t cache_rejections = 0;  ///< Offered and not taken in.
+  std::uint64_t cache_ghost_hits = 0;  ///< Taken in again soon after they were evicted.
   std::uint64_t cache_resident_groups = 0;
+  std::uint64_t cache_pinned_groups = 0;  ///< Of those: never evicted.
+  std::uint32_t group_size_bytes = 0;
+  std::uint64_t dram_hit_bytes = 0;  ///< Of the groups served from DRAM.
+  std::uint64_t fetched_bytes = 0;   ///< Of the groups fetched, their own bytes alone.
 };
 
 struct StoreStats {
@@ -207,6 +213,10 @@ class Store {
   [[nodiscard]] const CheckpointInfo& checkpoint() const noexcept;
   [[nodiscard]] const Hasher& hasher() const noexcept;
   [[nodiscard]] StoreStats Stats() const;
+  /// The counters, the memory and a histogram of the reads' latency as Prometheus text
+  /// (exposition format 0.0.4): what a scrape of /metrics is answered with. docs/cli.md
+  /// lists the names.
+  [[nodiscard]] std::string WriteMetrics() const;
 
   struct Impl;  ///< The library's own; its header is not installed.
   explicit Store(std::unique_ptr<Impl> impl) noexcept;
