@@ -142,10 +142,12 @@ Result<std::unique_ptr<GroupCache>> GroupCache::Create(const GroupCacheOptions& 
       options.budget_bytes - std::min(options.budget_bytes, impl->own_bytes);
   std::map<std::uint32_t, GroupPool*> pools;
   for (const auto& [size_bytes, weight] : weights) {
-    const auto share_bytes = static_cast<std::uint64_t>(
-        static_cast<unsigned __int128>(budget_bytes) * weight / weight_sum);
-    Result<std::unique_ptr<GroupPool>> pool =
-        GroupPool::Create(size_bytes, share_bytes, impl->epochs, impl->write_counters);
+    const std::uint64_t share_bytes =
+        Slab::RoundDown(static_cast<std::uint64_t>(static_cast<unsigned __int128>(budget_bytes) *
+                                                   weight / weight_sum),
+                        options.memory.pages);
+    Result<std::unique_ptr<GroupPool>> pool = GroupPool::Create(
+        size_bytes, share_bytes, impl->epochs, impl->write_counters, options.memory);
     if (!pool.ok()) return std::move(pool).TakeStatus();
     pools[size_bytes] = pool.value().get();
     impl->pools.push_back(std::move(pool).value());

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cache/hot_group.h"
+#include "tiercel/memory_options.h"
 #include "tiercel/status.h"
 
 namespace tiercel {
@@ -46,6 +47,7 @@ struct GroupCacheOptions {
   /// One entry a space: the size of its groups. A space is one (layer, order):
   /// keys of different spaces never meet. At most 256 spaces.
   std::vector<std::uint32_t> group_size_bytes;
+  MemoryOptions memory;  ///< Kind of pages, NUMA nodes.
 };
 
 /// The DRAM tier: whole groups (the H rows of one n-gram in one table), keyed by

@@ -49,7 +49,8 @@ GroupPool::Plan GroupPool::LargestPlan(std::uint32_t group_size_bytes,
 Result<std::unique_ptr<GroupPool>> GroupPool::Create(std::uint32_t group_size_bytes,
                                                      std::uint64_t budget_bytes,
                                                      ReaderEpochs& epochs,
-                                                     std::span<WriteCounters> counters) {
+                                                     std::span<WriteCounters> counters,
+                                                     const MemoryOptions& memory) {
   const Plan plan = LargestPlan(group_size_bytes, budget_bytes);
   if (plan.slot_count < kSlotsMin) {
     return Status(
@@ -59,7 +60,7 @@ Result<std::unique_ptr<GroupPool>> GroupPool::Create(std::uint32_t group_size_by
                     budget_bytes, group_size_bytes, plan.slot_count, kSlotsMin,
                     PlanFor(group_size_bytes, kSlotsMin).size_bytes));
   }
-  Result<Slab> slab = Slab::Map(plan.size_bytes);
+  Result<Slab> slab = Slab::Map(plan.size_bytes, memory);
   if (!slab.ok()) return std::move(slab).TakeStatus();
   return std::unique_ptr<GroupPool>(
       new GroupPool(group_size_bytes, plan, std::move(slab).value(), epochs, counters));

@@ -1,16 +1,18 @@
 #include "cache/slab.h"
 
 #include <fmt/format.h>
-#include <hwloc.h>
+#include <linux/mman.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <utility>
 
 #include "base/errno_status.h"
+#include "base/numa.h"
 
 namespace tiercel {
 namespace {
@@ -22,13 +24,77 @@ std::uint64_t PageBytes() noexcept {
   return page_bytes;
 }
 
+/// A short file of the kernel's; empty if it cannot be read.
+std::string ReadKernelFile(const char* path) {
+  std::string text(256, '\0');
+  std::FILE* const file = std::fopen(path, "re");
+  if (file == nullptr) return {};
+  text.resize(std::fread(text.data(), 1, text.size(), file));
+  std::fclose(file);
+  return text;
+}
+
+std::uint64_t ReadHugePageCount(const char* name) {
+  return std::strtoull(
+      ReadKernelFile(fmt::format("/sys/kernel/mm/hugepages/hugepages-2048kB/{}", name).c_str())
+          .c_str(),
+      nullptr, 10);
+}
+
+constexpr const char* kThpSwitch = "/sys/kernel/mm/transparent_hugepage/enabled";
+
+bool HugePagesAreOff() {
+  return ReadKernelFile(kThpSwitch).find("[never]") != std::string::npos;
+}
+
 }  // namespace
 
 std::uint64_t Slab::RoundUp(std::uint64_t size_bytes) noexcept {
   return (size_bytes + PageBytes() - 1) / PageBytes() * PageBytes();
 }
 
-Result<Slab> Slab::Map(std::uint64_t size_bytes) {
+std::uint64_t Slab::RoundDown(std::uint64_t budget_bytes, CachePages pages) noexcept {
+  const std::uint64_t page_bytes = pages == CachePages::kHugetlb ? kHugePageBytes : PageBytes();
+  return budget_bytes / page_bytes * page_bytes;
+}
+
+Result<Slab> Slab::Map(std::uint64_t size_bytes, const MemoryOptions& options) {
+  Result<Slab> mapped =
+      options.pages == CachePages::kHugetlb ? MapHugetlb(size_bytes) : MapAligned(size_bytes);
+  if (!mapped.ok()) return mapped;
+  Slab slab = std::move(mapped).value();
+  slab.Advise(options.pages);
+  Result<std::string> bound = BindMemory(slab.bytes_, options);
+  if (!bound.ok()) return std::move(bound).TakeStatus();
+  slab.pages_ += bound.value();
+  return slab;
+}
+
+/// Pages that the administrator has set aside: the kernel reserves them all here, or says no.
+Result<Slab> Slab::MapHugetlb(std::uint64_t size_bytes) {
+  const std::uint64_t page_count = (size_bytes + kHugePageBytes - 1) / kHugePageBytes;
+  void* const start =
+      mmap(nullptr, page_count * kHugePageBytes, PROT_READ | PROT_WRITE,
+           MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (21 << MAP_HUGE_SHIFT), -1, 0);
+  if (start == MAP_FAILED) {
+    const int os_error = errno;
+    return Status(
+        StatusCode::kResourceExhausted,
+        fmt::format(
+            "{} huge pages of 2 MiB are needed for {} B of the cache, and {} of {} that "
+            "are set aside are free ({}): as root, `sysctl -w vm.nr_hugepages={}`, or "
+            "leave --hugetlb (CachePages::kHugetlb) out",
+            page_count, size_bytes, ReadHugePageCount("free_hugepages"),
+            ReadHugePageCount("nr_hugepages"), ErrnoName(os_error),
+            ReadHugePageCount("nr_hugepages") - ReadHugePageCount("free_hugepages") + page_count),
+        os_error);
+  }
+  Slab slab;
+  slab.bytes_ = {static_cast<std::byte*>(start), page_count * kHugePageBytes};
+  return slab;
+}
+
+Result<Slab> Slab::MapAligned(std::uint64_t size_bytes) {
   // A huge page more of addresses, so that the slab can start at a multiple of one;
   // the rest is given back.
   const std::uint64_t wanted_bytes = RoundUp(size_bytes);
@@ -51,8 +117,6 @@ Result<Slab> Slab::Map(std::uint64_t size_bytes) {
 
   Slab slab;
   slab.bytes_ = {start, wanted_bytes};
-  slab.AdviseHugePages();
-  slab.SpreadOverNodes();
   return slab;
 }
 
@@ -69,9 +133,16 @@ Slab::~Slab() {
   if (!bytes_.empty()) munmap(bytes_.data(), bytes_.size());
 }
 
-void Slab::AdviseHugePages() {
-  if (bytes_.size() < kHugePageBytes) {
+void Slab::Advise(CachePages pages) {
+  if (pages == CachePages::kHugetlb) {
+    pages_ = "2 MiB pages that were set aside (hugetlb)";
+  } else if (pages == CachePages::kPlain) {
+    madvise(bytes_.data(), bytes_.size(), MADV_NOHUGEPAGE);
+    pages_ = "plain pages, as asked for";
+  } else if (bytes_.size() < kHugePageBytes) {
     pages_ = "plain pages (smaller than a huge page)";
+  } else if (HugePagesAreOff()) {
+    pages_ = fmt::format("plain pages (transparent huge pages are off: {} says never)", kThpSwitch);
   } else if (madvise(bytes_.data(), bytes_.size(), MADV_HUGEPAGE) == 0) {
     pages_ = "transparent huge pages advised";
   } else {
@@ -79,26 +150,6 @@ void Slab::AdviseHugePages() {
   }
   // A crash dump need not hold a copy of what is on disk.
   madvise(bytes_.data(), bytes_.size(), MADV_DONTDUMP);
-}
-
-void Slab::SpreadOverNodes() {
-  hwloc_topology_t raw = nullptr;
-  if (hwloc_topology_init(&raw) != 0) return;
-  const auto destroy = [](hwloc_topology_t topology) { hwloc_topology_destroy(topology); };
-  const std::unique_ptr<hwloc_topology, decltype(destroy)> topology(raw, destroy);
-  // Nodes alone: caches, PCI and the rest would cost milliseconds of reading /sys.
-  hwloc_topology_set_all_types_filter(raw, HWLOC_TYPE_FILTER_KEEP_NONE);
-  if (hwloc_topology_load(raw) != 0) return;
-  const int node_count = hwloc_get_nbobjs_by_type(raw, HWLOC_OBJ_NUMANODE);
-  if (node_count <= 1) return;
-  // Page by page over all nodes: any thread may read any group, so no node is better
-  // for one of them, and the bandwidth of all is had. Before the first touch.
-  const int result = hwloc_set_area_membind(raw, bytes_.data(), bytes_.size(),
-                                            hwloc_topology_get_topology_nodeset(raw),
-                                            HWLOC_MEMBIND_INTERLEAVE, HWLOC_MEMBIND_BYNODESET);
-  pages_ += result == 0 ? fmt::format(", interleaved over {} NUMA nodes", node_count)
-                        : fmt::format(", not bound to the {} NUMA nodes ({})", node_count,
-                                      std::strerror(errno));
 }
 
 }  // namespace tiercel

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/errno_status.h"
+#include "base/numa.h"
 #include "io/read_errors.h"
 #include "store/batch.h"
 
@@ -88,6 +89,9 @@ std::span<RowStatus> IoThread::StatusesOf(std::uint32_t group_index) noexcept {
 }
 
 void IoThread::Loop() noexcept {
+  if (const Status status = BindThread(context_.memory); !status.ok()) {
+    context_.log(status.ToString());
+  }
   while (!stop_.load(std::memory_order_relaxed)) {
     Refill();
     if (!finished_.empty()) {

@@ -21,6 +21,7 @@
 #include "store/space.h"
 #include "tiercel/checkpoint.h"
 #include "tiercel/hasher.h"
+#include "tiercel/memory_options.h"
 
 namespace tiercel {
 
@@ -35,6 +36,7 @@ struct IoContext {
   GroupCache& cache;
   Counters& counters;
   std::uint32_t read_attempts_max = 3;
+  MemoryOptions memory;  ///< The NUMA node whose cores the threads run on.
   /// Receives one line for the first reads that fail for good.
   std::function<void(std::string_view)> log;
 };

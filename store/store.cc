@@ -197,6 +197,7 @@ Status StartIoThreads(Store::Impl& impl, const StoreOptions& options,
                                     .cache = *impl.cache,
                                     .counters = impl.counters,
                                     .read_attempts_max = options.read_attempts_max,
+                                    .memory = options.memory,
                                     .log = log});
   for (std::uint32_t i = 0; i < options.io_thread_count; ++i) {
     Result<std::unique_ptr<ReadQueue>> queue = impl.opened.device->NewQueue();
@@ -247,12 +248,17 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
   if (!plan.ok()) return std::move(plan).TakeStatus();
   impl->plan = plan.value();
   GroupCacheOptions cache_options{.budget_bytes = impl->plan.cache_bytes};
+  cache_options.memory = options.memory;
   for (std::uint32_t i = 0; i < impl->layout.group_space_count; ++i) {
     cache_options.group_size_bytes.push_back(impl->layout.spaces[i].size_bytes);
   }
   Result<std::unique_ptr<GroupCache>> cache = GroupCache::Create(cache_options);
   if (!cache.ok()) return std::move(cache).TakeStatus();
   impl->cache = std::move(cache).value();
+  if (options.memory.pages == CachePages::kTransparentHuge &&
+      impl->cache->description().find("plain pages") != std::string::npos) {
+    log(fmt::format("the cache is slower than it could be: {}", impl->cache->description()));
+  }
   impl->fetches = std::make_unique<FetchTable>(impl->plan.fetch_capacity);
   if (impl->plan.scale_bytes > 0) {
     if (Status status = LoadScales(*impl, log); !status.ok()) return status;

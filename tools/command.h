@@ -43,6 +43,8 @@ struct StoreFlags {
   std::uint32_t queue_depth = StoreOptions{}.queue_depth;
   std::string read_block = "0";
   std::string disk_profile;
+  bool hugetlb = false;
+  std::string numa = "interleave";
   bool io_poll = false;
   bool submission_poll = false;
 

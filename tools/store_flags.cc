@@ -1,9 +1,32 @@
 #include <fmt/format.h>
 
+#include <charconv>
+
 #include "tools/command.h"
 #include "tools/command_line.h"
 
 namespace tiercel::tools {
+namespace {
+
+MemoryOptions ParseMemory(const std::string& numa) {
+  MemoryOptions options;
+  if (numa == "interleave") return options;
+  if (numa == "none") {
+    options.numa = NumaPlacement::kNone;
+    return options;
+  }
+  options.numa = NumaPlacement::kNode;
+  const auto [end, error] =
+      std::from_chars(numa.data(), numa.data() + numa.size(), options.numa_node);
+  if (error != std::errc() || end != numa.data() + numa.size()) {
+    throw CLI::ValidationError("--numa", fmt::format("'{}' is neither interleave, none nor the "
+                                                     "number of a node",
+                                                     numa));
+  }
+  return options;
+}
+
+}  // namespace
 
 void StoreFlags::AddTo(CLI::App& app) {
   CLI::Option* const budget =
@@ -38,6 +61,13 @@ void StoreFlags::AddTo(CLI::App& app) {
   app.add_option("--disk-profile", disk_profile,
                  "Profile from `tiercel calibrate`, instead of the one kept for the disk")
       ->type_name("FILE");
+  app.add_flag("--hugetlb", hugetlb,
+               "The cache in 2 MiB pages that were set aside (sysctl vm.nr_hugepages)");
+  app.add_option("--numa", numa,
+                 "NUMA nodes of the cache: interleave, none, or a node's number, which the "
+                 "threads that read are bound to as well")
+      ->type_name("NODES")
+      ->capture_default_str();
   app.add_flag("--iopoll", io_poll, "io_uring polls the disk for completions (IOPOLL)");
   app.add_flag("--sqpoll", submission_poll, "A kernel thread takes the reads (SQPOLL)");
 }
@@ -55,6 +85,8 @@ StoreOptions StoreFlags::ToOptions(const std::string& verb) const {
   }
   options.read_block_bytes = static_cast<std::uint32_t>(block_bytes);
   options.disk_profile_path = disk_profile;
+  options.memory = ParseMemory(numa);
+  if (hugetlb) options.memory.pages = CachePages::kHugetlb;
   options.io_poll = io_poll;
   options.submission_poll = submission_poll;
   options.log = [verb](std::string_view line) { PrintError(verb, line); };

@@ -13,6 +13,7 @@
 #include "tiercel/checkpoint.h"
 #include "tiercel/hasher.h"
 #include "tiercel/hot_set.h"
+#include "tiercel/memory_options.h"
 #include "tiercel/status.h"
 #include "tiercel/token_map.h"
 #include "tiercel/types.h"
@@ -52,6 +53,7 @@ struct StoreOptions {
   bool io_poll = false;
   bool submission_poll = false;
   ScalePlacement scales = ScalePlacement::kAuto;
+  MemoryOptions memory;  ///< Pages and NUMA nodes of the cache and the I/O threads.
   /// Turns raw token ids into compressed ones in lookups by token runs. Null: runs
   /// hold compressed ids (Qwen3.8: raw ones; that recipe has no map).
   std::shared_ptr<const TokenMap> token_map;
@@ -138,7 +140,8 @@ class Store {
   /// out of its range; the message names it), kNotFound (a layer with no table, a
   /// profile that is named and not there),
   /// kUnavailable (Engine::kUring where there is no io_uring), kResourceExhausted
-  /// (a budget that is too small, or more than the machine has).
+  /// (a budget that is too small, or more than the machine has; fewer huge pages set
+  /// aside than kHugetlb needs).
   [[nodiscard]] static Result<std::unique_ptr<Store>> Open(const std::string& path,
                                                            const StoreOptions& options);
 
