@@ -126,9 +126,9 @@ TEST(HotSetCodingTest, EveryDamagedByteOfABlockIsNoticedAndNothingIsGivenOut) {
   for (const bool has_bytes : {true, false}) {
     const Made made = Make(has_bytes, 20);
     for (std::size_t at = 0; at < made.blocks[0].size(); ++at) {
-      for (const std::uint8_t bit : {1, 128}) {
+      for (const std::byte bit : {std::byte{1}, std::byte{128}}) {
         std::vector<std::byte> block = made.blocks[0];
-        block[at] ^= std::byte{bit};
+        block[at] ^= bit;
         std::vector<HotGroup> groups(3);
         const Status status = DecodeHotSetBlock(made.header, 0, block, kName, groups);
         ASSERT_EQ(status.code(), StatusCode::kCorruption) << "byte " << at;
