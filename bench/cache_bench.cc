@@ -5,10 +5,11 @@
 //   raw_group_copy      copies of 2,112 B groups from known random places: the limit.
 //   cache_hit           GroupCache::Lookup(), all hits, one thread.
 //   cache_hit_2_threads the same by two threads, each with batches of its own.
+//   raw_token_copy      six groups from known random places: the limit of the next.
 //   decode_token_hit    one token: its six groups, 48 rows, in one Lookup(). The counter
 //                       p50_ns is the one to look at.
 //
-// A batch is 2,048 tokens of 6 groups (2 tables, 3 orders); items are tokens. All five
+// A batch is 2,048 tokens of 6 groups (2 tables, 3 orders); items are tokens. All
 // copy from tables of --mem bytes (default 8 GiB) into one output of 26 MB, and keys
 // are uniform: the worst case for caches and TLBs. Memory is touched before timing.
 //
@@ -224,6 +225,37 @@ void decode_token_hit(benchmark::State& state) {
   state.counters["p99_ns"] = static_cast<double>(latency_ns.Percentile(0.99));
 }
 
+/// The limit of decode_token_hit: copies of six groups whose places are known.
+void raw_token_copy(benchmark::State& state) {
+  const std::byte* const table = FlatTable();
+  const Table output(kTokenGroups * kGroupBytes);
+  constexpr std::size_t kAheadBytes = 8 * 64;  // More is slower, as in the cache.
+  constexpr std::size_t kTokens = 1 << 16;
+  const std::vector<std::uint64_t> groups =
+      RandomNumbers(kTokens * kTokenGroups, g_memory_bytes / kGroupBytes, 7);
+  Histogram latency_ns;
+  std::size_t token = 0;
+  for (auto _ : state) {
+    const std::uint64_t* const ids = groups.data() + token * kTokenGroups;
+    const auto start = std::chrono::steady_clock::now();
+    for (std::size_t i = 0; i < kTokenGroups; ++i) {
+      for (std::size_t offset = 0; offset < kAheadBytes; offset += 64) {
+        __builtin_prefetch(table + ids[i] * kGroupBytes + offset);
+      }
+    }
+    for (std::size_t i = 0; i < kTokenGroups; ++i) {
+      std::memcpy(output.bytes() + i * kGroupBytes, table + ids[i] * kGroupBytes, kGroupBytes);
+    }
+    benchmark::ClobberMemory();
+    const auto stop = std::chrono::steady_clock::now();
+    latency_ns.Add(static_cast<std::uint64_t>((stop - start).count()));
+    token = (token + 1) % kTokens;
+  }
+  state.SetItemsProcessed(state.iterations());
+  state.counters["p50_ns"] = static_cast<double>(latency_ns.Percentile(0.50));
+  state.counters["p99_ns"] = static_cast<double>(latency_ns.Percentile(0.99));
+}
+
 void Register() {
   // The distance that pays is measured for the rivals too: each gets its best.
   for (const int ahead : {4, 8, 16, 32}) {
@@ -232,6 +264,7 @@ void Register() {
   for (const int ahead : {1, 2, 4, 8}) {
     benchmark::RegisterBenchmark("raw_group_copy", raw_group_copy)->ArgName("ahead")->Arg(ahead);
   }
+  benchmark::RegisterBenchmark("raw_token_copy", raw_token_copy);
   benchmark::RegisterBenchmark("cache_hit", cache_hit)->Setup(MakeCache);
   benchmark::RegisterBenchmark("cache_hit_2_threads", cache_hit_2_threads)
       ->Setup(MakeCache)
