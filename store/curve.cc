@@ -41,19 +41,6 @@ constexpr double kSliceNgramsMin = 64.0;
 /// it slots grow in proportion. Only its address space is taken.
 constexpr std::uint64_t kProbeBytes = std::uint64_t{64} << 20;
 
-/// Groups that the store's cache holds in `size_bytes`, by its own plan.
-Result<std::uint64_t> PlanGroups(std::uint64_t size_bytes, std::uint32_t group_size_bytes,
-                                 std::size_t space_count) {
-  GroupCacheOptions options;
-  options.budget_bytes = std::min(size_bytes, kProbeBytes);
-  options.group_size_bytes.assign(space_count, group_size_bytes);
-  Result<std::unique_ptr<GroupCache>> cache = GroupCache::Create(options);
-  if (!cache.ok()) return std::move(cache).TakeStatus();
-  const auto groups = static_cast<double>(cache.value()->capacity_groups());
-  return static_cast<std::uint64_t>(
-      groups * (static_cast<double>(size_bytes) / static_cast<double>(options.budget_bytes)));
-}
-
 /// The rate of hits where `misses` of each slice, shape [slices], stand for all of `uses`.
 CurveRate HitRate(std::span<const std::uint64_t> misses, double uses, double sample_fraction) {
   CurveRate result;
@@ -172,10 +159,9 @@ Result<CurvePoint> Simulation::PlanPoint(const Curve& curve, CurvePolicy policy,
   if (policy == CurvePolicy::kOurs) {
     const auto group_size_bytes =
         static_cast<std::uint32_t>(curve.ngram_size_bytes / curve.layer_count);
-    Result<std::uint64_t> groups =
-        PlanGroups(size_bytes, group_size_bytes, order_count_ * curve.layer_count);
-    if (!groups.ok()) return std::move(groups).TakeStatus();
-    point.ngram_count = groups.value() / curve.layer_count;
+    Result<std::uint64_t> count = CacheNgramCount(size_bytes, group_size_bytes, curve.layer_count);
+    if (!count.ok()) return std::move(count).TakeStatus();
+    point.ngram_count = count.value();
   }
   const double slice_ngrams = SliceNgrams(point);
   if (slice_ngrams >= (trace_.slices.size() > 1 ? kSliceNgramsMin : 1.0)) return point;
@@ -229,6 +215,21 @@ std::vector<CurvePolicy> AllCurvePolicies() {
   std::vector<CurvePolicy> policies;
   for (const PolicyName& entry : kPolicies) policies.push_back(entry.policy);
   return policies;
+}
+
+Result<std::uint64_t> CacheNgramCount(std::uint64_t size_bytes, std::uint32_t group_size_bytes,
+                                      std::uint32_t layer_count) {
+  if (size_bytes == 0 || layer_count == 0) {
+    return Status(StatusCode::kInvalidArgument, "a cache of no bytes, or for no layers");
+  }
+  GroupCacheOptions options;
+  options.budget_bytes = std::min(size_bytes, kProbeBytes);
+  options.group_size_bytes.assign(layer_count, group_size_bytes);
+  Result<std::unique_ptr<GroupCache>> cache = GroupCache::Create(options);
+  if (!cache.ok()) return std::move(cache).TakeStatus();
+  const auto groups = static_cast<double>(cache.value()->capacity_groups());
+  const double times = static_cast<double>(size_bytes) / static_cast<double>(options.budget_bytes);
+  return static_cast<std::uint64_t>(groups * times / layer_count);
 }
 
 Result<Curve> GroupTrace::Simulate(const CurveOptions& options) const {

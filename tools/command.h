@@ -62,8 +62,10 @@ struct StoreFlags {
 [[nodiscard]] Command AddInspectCommand(CLI::App& program);
 [[nodiscard]] Command AddLookupCommand(CLI::App& program);
 [[nodiscard]] Command AddMakeCheckpointCommand(CLI::App& program);
+[[nodiscard]] Command AddPlanCommand(CLI::App& program);
 [[nodiscard]] Command AddReplayCommand(CLI::App& program);
 [[nodiscard]] Command AddTokenMapCommand(CLI::App& program);
+[[nodiscard]] Command AddTraceCommand(CLI::App& program);
 [[nodiscard]] Command AddVerifyCommand(CLI::App& program);
 [[nodiscard]] Command AddWarmCommand(CLI::App& program);
 

@@ -11,19 +11,9 @@
 #include "tiercel/status.h"
 #include "tiercel/synthetic.h"
 #include "tiercel/token_map.h"
+#include "tools/row_sizes.h"
 
 namespace tiercel::tools {
-
-/// How many bytes a model's rows have, and how they lie on disk.
-struct RowSizes {
-  std::uint32_t row_size_bytes = 0;
-  /// Of those, bytes that a checkpoint keeps in a tensor of their own (DeepSeek-V4.1's
-  /// scales), so that a row is read in two places unless they are in memory. Else 0.
-  std::uint32_t scale_size_bytes = 0;
-};
-
-/// The sizes of the model's published rows: E4M3 with scales, bf16, float32.
-[[nodiscard]] RowSizes RowSizesOf(const RecipeParameters& parameters);
 
 /// The options that name a model where there is no table.
 struct ModelFlags {

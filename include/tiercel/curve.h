@@ -30,6 +30,13 @@ enum class CurvePolicy : std::uint8_t {
 /// All of them, in the order above.
 [[nodiscard]] std::vector<CurvePolicy> AllCurvePolicies();
 
+/// N-grams that a store's cache of `size_bytes` holds, by its own plan: metadata counted,
+/// each n-gram with the groups of all layers, where one group has `group_size_bytes`.
+/// Errors: kInvalidArgument, kResourceExhausted (no useful number of them).
+[[nodiscard]] Result<std::uint64_t> CacheNgramCount(std::uint64_t size_bytes,
+                                                    std::uint32_t group_size_bytes,
+                                                    std::uint32_t layer_count);
+
 struct GroupTraceImpl;
 
 struct GroupTraceOptions {
