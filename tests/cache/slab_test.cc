@@ -124,7 +124,9 @@ TEST(SlabTest, AThreadIsBoundToTheCoresOfItsNode) {
     EXPECT_GT(CPU_COUNT(&after), 0);
     std::ifstream file("/sys/devices/system/node/node0/cpulist");
     int first = -1;
-    if (file >> first) EXPECT_TRUE(CPU_ISSET(first, &after));
+    if (file >> first) {
+      EXPECT_TRUE(CPU_ISSET(first, &after));
+    }
     // What is not kNode changes nothing.
     EXPECT_TRUE(BindThread({.numa = NumaPlacement::kInterleave}).ok());
     cpu_set_t last;
