@@ -9,7 +9,8 @@
 
 namespace tiercel {
 
-/// S3-FIFO (Yang et al., SOSP 2023) with a small queue of a tenth and exact ghosts, as
+/// S3-FIFO (Yang et al., SOSP 2023) with its authors' numbers: a small queue of a tenth,
+/// which is left for the main one by what was used more than once there; exact ghosts, as
 /// many as the main queue may hold.
 ///
 /// Threading: one thread at a time.
@@ -59,13 +60,13 @@ class S3FifoSim {
   void Evict() noexcept {
     if (small_.size() > small_size_max_ || main_.size() == 0) {
       const std::uint32_t item = small_.PopOldest();
-      if (states_[item].uses > 0) {
+      if (states_[item].uses > 1) {
         Push(item, Place::kMain);
         return;
       }
       states_[item].place = Place::kGhost;
       ghosts_.PushNewest(item);
-      if (ghosts_.size() > capacity_ - small_size_max_ + 1) {
+      if (ghosts_.size() > capacity_ - small_size_max_) {
         states_[ghosts_.PopOldest()] = {};
       }
       return;

@@ -126,11 +126,11 @@ class PlainS3Fifo {
     std::deque<Entry>& queue = from_small ? small_ : main_;
     const Entry entry = queue.front();
     queue.pop_front();
-    if (entry.uses > 0) {
+    if (entry.uses > (from_small ? 1 : 0)) {
       main_.push_back({entry.item, from_small ? 0 : entry.uses - 1});
     } else if (from_small) {
       ghosts_.push_back(entry.item);
-      if (ghosts_.size() > capacity_ - small_max_ + 1) ghosts_.pop_front();
+      if (ghosts_.size() > capacity_ - small_max_) ghosts_.pop_front();
     }
   }
 
