@@ -1,7 +1,6 @@
 #include "cache/ghost_table.h"
 
 #include <algorithm>
-#include <bit>
 #include <cassert>
 
 #include "cache/group_hash.h"
@@ -9,60 +8,65 @@
 namespace tiercel {
 namespace {
 
-/// A lifetime is at least this many ticks: an entry's age is known to 1 / 4,096 of it.
-constexpr std::uint32_t kTicksPerLifetimeLog2 = 12;
+using Bucket = GhostTable::Bucket;
+
+constexpr std::uint32_t kCursorBits = 12;
+constexpr std::uint32_t kEntryBits = 20;
+constexpr std::uint32_t kHistoryBits = 3;
+static_assert(kCursorBits + Bucket::kWays * kEntryBits == 512);
 
 /// Never 0, so that an entry is never the free one.
 std::uint32_t FingerprintOf(std::uint64_t hash) noexcept {
-  const auto bits = static_cast<std::uint32_t>(hash >> 8) & 0xFFFF;
-  return bits == 0 ? 1 : bits;
+  return std::max<std::uint32_t>(static_cast<std::uint32_t>(hash >> 8) & 0x1FFFF, 1);
+}
+
+/// Up to 20 bits that start at a multiple of four: they lie in three bytes.
+std::uint32_t Load(const Bucket& bucket, std::uint32_t bit, std::uint32_t bits) noexcept {
+  std::uint32_t word = 0;
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    word |= std::to_integer<std::uint32_t>(bucket.bytes[bit / 8 + i]) << (8 * i);
+  }
+  return (word >> bit % 8) & ((1U << bits) - 1);
+}
+
+void Store(Bucket& bucket, std::uint32_t bit, std::uint32_t bits, std::uint32_t value) noexcept {
+  const std::uint32_t mask = ((1U << bits) - 1) << bit % 8;
+  const std::uint32_t word = value << bit % 8;
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    std::byte& byte = bucket.bytes[bit / 8 + i];
+    byte =
+        (byte & ~static_cast<std::byte>(mask >> (8 * i))) | static_cast<std::byte>(word >> (8 * i));
+  }
+}
+
+constexpr std::uint32_t BitOf(std::uint32_t way) noexcept {
+  return kCursorBits + way * kEntryBits;
 }
 
 }  // namespace
 
-GhostTable::GhostTable(std::span<std::uint32_t> entries) noexcept : entries_(entries) {
-  assert(!entries.empty() && entries.size() % kWays == 0);
-  const auto size_log2 = static_cast<std::uint32_t>(std::bit_width(entries.size()));
-  tick_shift_ = size_log2 > kTicksPerLifetimeLog2 ? size_log2 - kTicksPerLifetimeLog2 : 0;
+GhostTable::Bucket& GhostTable::BucketOf(std::uint64_t hash) const noexcept {
+  return buckets_[ReduceHash(hash, static_cast<std::uint32_t>(buckets_.size()))];
 }
 
-std::uint32_t* GhostTable::Bucket(std::uint64_t hash) const noexcept {
-  return entries_.data() +
-         std::size_t{ReduceHash(hash, static_cast<std::uint32_t>(entries_.size() / kWays))} * kWays;
+void GhostTable::Add(std::uint64_t hash, std::uint32_t history) noexcept {
+  assert(history >= 1 && history <= kHistoryMax);
+  Bucket& bucket = BucketOf(hash);
+  const std::uint32_t way = Load(bucket, 0, kCursorBits);
+  Store(bucket, 0, kCursorBits, (way + 1) % Bucket::kWays);
+  Store(bucket, BitOf(way), kEntryBits, (FingerprintOf(hash) << kHistoryBits) | history);
 }
 
-std::uint16_t GhostTable::Now() const noexcept {
-  return static_cast<std::uint16_t>(added_ >> tick_shift_);
-}
-
-void GhostTable::Add(std::uint64_t hash) noexcept {
-  std::uint32_t* const bucket = Bucket(hash);
-  std::uint32_t* victim = bucket;
-  std::uint32_t victim_age = 0;
-  for (std::uint32_t way = 0; way < kWays; ++way) {
-    if (bucket[way] == 0) {
-      victim = bucket + way;
-      break;
-    }
-    const auto age = static_cast<std::uint16_t>(Now() - (bucket[way] & 0xFFFF));
-    if (age >= victim_age) {
-      victim = bucket + way;
-      victim_age = age;
-    }
+std::uint32_t GhostTable::Take(std::uint64_t hash) noexcept {
+  Bucket& bucket = BucketOf(hash);
+  const std::uint32_t fingerprint = FingerprintOf(hash);
+  for (std::uint32_t way = 0; way < Bucket::kWays; ++way) {
+    const std::uint32_t entry = Load(bucket, BitOf(way), kEntryBits);
+    if (entry >> kHistoryBits != fingerprint) continue;
+    Store(bucket, BitOf(way), kEntryBits, 0);
+    return entry & kHistoryMax;
   }
-  *victim = (FingerprintOf(hash) << 16) | Now();
-  ++added_;
-}
-
-bool GhostTable::Take(std::uint64_t hash) noexcept {
-  std::uint32_t* const bucket = Bucket(hash);
-  for (std::uint32_t way = 0; way < kWays; ++way) {
-    if (bucket[way] == 0 || bucket[way] >> 16 != FingerprintOf(hash)) continue;
-    const auto age = static_cast<std::uint16_t>(Now() - (bucket[way] & 0xFFFF));
-    bucket[way] = 0;
-    return (std::uint64_t{age} << tick_shift_) <= entries_.size();
-  }
-  return false;
+  return 0;
 }
 
 }  // namespace tiercel

@@ -1,39 +1,43 @@
 #ifndef TIERCEL_CACHE_GHOST_TABLE_H_
 #define TIERCEL_CACHE_GHOST_TABLE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
 namespace tiercel {
 
-/// Remembers which groups were dropped lately: a fingerprint and a coarse time each,
-/// in buckets of one cache line. An entry is forgotten after as many others as the
-/// table holds, or sooner where its bucket is crowded.
+/// Remembers which groups were dropped lately and how much they had been used: 20 bits
+/// each, in buckets of one cache line that forget in order of arrival.
 ///
 /// Threading: one thread at a time.
 class GhostTable {
  public:
-  static constexpr std::uint32_t kWays = 16;  // Of 4 bytes: one line.
+  /// One line: 12 bits that say which way is overwritten next, then 25 ways of 20 bits,
+  /// a fingerprint of 17 above a history of 3; 0 is free.
+  struct alignas(64) Bucket {
+    static constexpr std::uint32_t kWays = 25;
+    std::byte bytes[64];
+  };
+  static constexpr std::uint32_t kHistoryMax = 7;
 
   GhostTable() noexcept = default;
-  /// `entries` zeroed, a multiple of kWays, not empty; another's memory.
-  explicit GhostTable(std::span<std::uint32_t> entries) noexcept;
+  /// Zeroed, not empty; another's memory.
+  explicit GhostTable(std::span<Bucket> buckets) noexcept : buckets_(buckets) {}
 
-  /// Remembers the group with this hash as dropped now.
-  void Add(std::uint64_t hash) noexcept;
-  /// Whether it was dropped lately; forgets it. Wrong once in 4,000 times: 16
-  /// fingerprints of 16 bits are compared.
-  [[nodiscard]] bool Take(std::uint64_t hash) noexcept;
+  /// Remembers the group with this hash as dropped now, with a history in [1, kHistoryMax].
+  void Add(std::uint64_t hash, std::uint32_t history = 1) noexcept;
+
+  /// Forgets the group. Returns its history, or 0 if it is not known. Takes a stranger for
+  /// a ghost once in 5,000 times: 25 of 2^17 fingerprints are there.
+  [[nodiscard]] std::uint32_t Take(std::uint64_t hash) noexcept;
 
  private:
-  // An entry: fingerprint in the high half, time in the low half; 0 is free.
-  [[nodiscard]] std::uint32_t* Bucket(std::uint64_t hash) const noexcept;
-  [[nodiscard]] std::uint16_t Now() const noexcept;
+  [[nodiscard]] Bucket& BucketOf(std::uint64_t hash) const noexcept;
 
-  std::span<std::uint32_t> entries_;
-  std::uint64_t added_ = 0;
-  std::uint32_t tick_shift_ = 0;  ///< Additions a tick, as a power of two.
+  std::span<Bucket> buckets_;
 };
+static_assert(sizeof(GhostTable::Bucket) == 64);
 
 }  // namespace tiercel
 

@@ -94,7 +94,7 @@ std::uint32_t GroupCache::Impl::LookupPinned(SpaceOf space_of, std::span<const G
       hits[i] = slot != GroupIndex::kNoSlot ? 1 : 0;
       if (slot == GroupIndex::kNoSlot) continue;
       CopyGroup(targets[i].destination, pool.group(slot), pool.group_size_bytes());
-      pool.record(slot).CountUse();
+      pool.CountUse(slot);
       ++hit_count;
     }
   }
@@ -133,9 +133,11 @@ Result<std::unique_ptr<GroupCache>> GroupCache::Create(const GroupCacheOptions& 
   // Every space gets the same number of slots' worth of bytes: a pool's share is the
   // sum of the group sizes of its spaces.
   std::map<std::uint32_t, std::uint64_t> weights;
+  std::map<std::uint32_t, std::uint32_t> space_counts;
   std::uint64_t weight_sum = 0;
   for (const std::uint32_t size_bytes : sizes) {
     weights[size_bytes] += size_bytes;
+    ++space_counts[size_bytes];
     weight_sum += size_bytes;
   }
   const std::uint64_t budget_bytes =
@@ -146,8 +148,15 @@ Result<std::unique_ptr<GroupCache>> GroupCache::Create(const GroupCacheOptions& 
         Slab::RoundDown(static_cast<std::uint64_t>(static_cast<unsigned __int128>(budget_bytes) *
                                                    weight / weight_sum),
                         options.memory.pages);
+    // Every space gets the same number of expectations, too.
+    const std::uint32_t space_count = space_counts[size_bytes];
+    const PolicyOptions policy = {
+        .space_count = space_count,
+        .expected_groups_max =
+            (options.expected_groups_max * space_count + sizes.size() - 1) / sizes.size(),
+        .expected_span = options.expected_span};
     Result<std::unique_ptr<GroupPool>> pool = GroupPool::Create(
-        size_bytes, share_bytes, impl->epochs, impl->write_counters, options.memory);
+        size_bytes, share_bytes, policy, impl->epochs, impl->write_counters, options.memory);
     if (!pool.ok()) return std::move(pool).TakeStatus();
     pools[size_bytes] = pool.value().get();
     impl->pools.push_back(std::move(pool).value());
@@ -216,6 +225,23 @@ bool GroupCache::Insert(std::uint32_t space, std::uint64_t key,
   GroupPool& pool = *impl_->pool_of_space[space];
   TIERCEL_CHECK(bytes.size() == pool.group_size_bytes());
   return pool.Insert(space, key, bytes.data());
+}
+
+std::size_t GroupCache::Expect(std::uint32_t space, std::span<const std::uint64_t> keys,
+                               std::uint64_t time) noexcept {
+  TIERCEL_CHECK(space < impl_->pool_of_space.size());
+  return impl_->pool_of_space[space]->Expect(space, keys, time);
+}
+
+std::size_t GroupCache::Release(std::uint32_t space, std::span<const std::uint64_t> keys) noexcept {
+  TIERCEL_CHECK(space < impl_->pool_of_space.size());
+  return impl_->pool_of_space[space]->Release(space, keys);
+}
+
+std::uint64_t GroupCache::expected_groups() const noexcept {
+  std::uint64_t count = 0;
+  for (const auto& pool : impl_->pools) count += pool->expected_count();
+  return count;
 }
 
 void GroupCache::ReserveHot(std::span<const std::uint64_t> group_counts) noexcept {

@@ -48,6 +48,12 @@ struct GroupCacheOptions {
   /// keys of different spaces never meet. At most 256 spaces.
   std::vector<std::uint32_t> group_size_bytes;
   MemoryOptions memory;  ///< Kind of pages, NUMA nodes.
+  /// Groups that waiting prompts may be said to read at a time, over all spaces, with
+  /// Expect(): some 13 B each, out of the budget. 0: none.
+  std::uint64_t expected_groups_max = 0;
+  /// The most that may lie between the first and the last reading that is expected, in the
+  /// caller's units of time; what is further apart may come in the wrong order.
+  std::uint64_t expected_span = std::uint64_t{1} << 22;
 };
 
 /// The DRAM tier: whole groups (the H rows of one n-gram in one table), keyed by
@@ -98,6 +104,25 @@ class GroupCache {
   ///
   /// Returns whether the group is resident now. May wait for another writer.
   bool Insert(std::uint32_t space, std::uint64_t key, std::span<const std::byte> bytes) noexcept;
+
+  /// Says that a waiting prompt will read these groups, resident or not, at `time`: on a
+  /// clock of the caller's that only grows, such as tokens that went into the queue. As
+  /// long as that is not undone, none of them is dropped for the sake of one that nobody
+  /// waits for, and of those that are waited for the latest go first. A group may be
+  /// expected any number of times.
+  ///
+  ///   keys  shape [n].
+  ///
+  /// Returns how many were noted: the first ones. Fewer than n where
+  /// GroupCacheOptions::expected_groups_max are noted: nothing is noted of the others, and
+  /// they must not be released. May wait for a writer.
+  [[nodiscard]] std::size_t Expect(std::uint32_t space, std::span<const std::uint64_t> keys,
+                                   std::uint64_t time) noexcept;
+  /// Undoes Expect() of these groups, once each: the prompt has read them, or gave up.
+  /// Returns how many were undone: n, or those before the first that nobody expected.
+  std::size_t Release(std::uint32_t space, std::span<const std::uint64_t> keys) noexcept;
+  /// Groups that are expected now.
+  [[nodiscard]] std::uint64_t expected_groups() const noexcept;
 
   // ---- the loader of a hot set: one thread, beside lookups and insertions ----
 

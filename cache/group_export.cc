@@ -46,7 +46,7 @@ bool GroupExport::ShowBucket(const GroupPool& pool, std::vector<std::uint64_t>& 
     if ((word & bit) != 0) continue;
     // The index leads to the slot and the pin was taken before: its record stays.
     const SlotRecord& record = pool.record(slot);
-    const std::uint8_t uses = record.uses.load(std::memory_order_relaxed);
+    const std::uint8_t uses = record.Uses();
     if (uses < uses_) continue;
     const HotGroup group = {.id = {.key = record.key, .space = record.space, .uses = uses},
                             .bytes = {pool.group(slot), pool.group_size_bytes()}};

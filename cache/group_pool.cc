@@ -10,14 +10,17 @@
 namespace tiercel {
 namespace {
 
+/// Expectations under one lock, 20 us or so: insertions need not wait for a whole prompt.
+constexpr std::size_t kExpectationsAtOnce = 128;
+
 constexpr std::uint64_t AlignToLine(std::uint64_t bytes) noexcept {
   return (bytes + 63) / 64 * 64;
 }
 
 }  // namespace
 
-GroupPool::Plan GroupPool::PlanFor(std::uint32_t group_size_bytes,
-                                   std::uint64_t slot_count) noexcept {
+GroupPool::Plan GroupPool::PlanFor(std::uint32_t group_size_bytes, std::uint64_t slot_count,
+                                   const PolicyOptions& options) noexcept {
   Plan plan;
   plan.slot_count = static_cast<std::uint32_t>(slot_count);
   plan.limbo_batch = static_cast<std::uint32_t>(
@@ -25,49 +28,52 @@ GroupPool::Plan GroupPool::PlanFor(std::uint32_t group_size_bytes,
   plan.records_offset_bytes = AlignToLine(slot_count * group_size_bytes);
   plan.buckets_offset_bytes =
       AlignToLine(plan.records_offset_bytes + slot_count * sizeof(SlotRecord));
-  plan.ghosts_offset_bytes =
+  plan.policy_offset_bytes =
       plan.buckets_offset_bytes + GroupIndex::BucketCount(slot_count) * sizeof(IndexBucket);
-  plan.limbo_offset_bytes =
-      plan.ghosts_offset_bytes + AlignToLine(slot_count * sizeof(std::uint32_t));
+  plan.policy_size_bytes = Policy::WorkspaceBytes(slot_count, options);
+  plan.limbo_offset_bytes = plan.policy_offset_bytes + AlignToLine(plan.policy_size_bytes);
   plan.size_bytes = Slab::RoundUp(plan.limbo_offset_bytes +
                                   plan.limbo_batch * kLimboBatches * sizeof(LimboEntry));
   return plan;
 }
 
-GroupPool::Plan GroupPool::LargestPlan(std::uint32_t group_size_bytes,
-                                       std::uint64_t budget_bytes) noexcept {
+GroupPool::Plan GroupPool::LargestPlan(std::uint32_t group_size_bytes, std::uint64_t budget_bytes,
+                                       const PolicyOptions& options) noexcept {
   // Slots are u32 and slot + 1 must be one too.
   std::uint64_t fits = 0;
   std::uint64_t too_many = std::min<std::uint64_t>(budget_bytes / group_size_bytes + 1, ~0U - 1);
   while (fits + 1 < too_many) {
     const std::uint64_t middle = fits + (too_many - fits) / 2;
-    (PlanFor(group_size_bytes, middle).size_bytes <= budget_bytes ? fits : too_many) = middle;
+    (PlanFor(group_size_bytes, middle, options).size_bytes <= budget_bytes ? fits : too_many) =
+        middle;
   }
-  return PlanFor(group_size_bytes, fits);
+  return PlanFor(group_size_bytes, fits, options);
 }
 
 Result<std::unique_ptr<GroupPool>> GroupPool::Create(std::uint32_t group_size_bytes,
                                                      std::uint64_t budget_bytes,
+                                                     const PolicyOptions& options,
                                                      ReaderEpochs& epochs,
                                                      std::span<WriteCounters> counters,
                                                      const MemoryOptions& memory) {
-  const Plan plan = LargestPlan(group_size_bytes, budget_bytes);
+  const Plan plan = LargestPlan(group_size_bytes, budget_bytes, options);
   if (plan.slot_count < kSlotsMin) {
     return Status(
         StatusCode::kResourceExhausted,
         fmt::format("a cache of {} B for groups of {} B holds {} of them; at least {} are needed "
                     "({} B): raise the DRAM budget",
                     budget_bytes, group_size_bytes, plan.slot_count, kSlotsMin,
-                    PlanFor(group_size_bytes, kSlotsMin).size_bytes));
+                    PlanFor(group_size_bytes, kSlotsMin, options).size_bytes));
   }
   Result<Slab> slab = Slab::Map(plan.size_bytes, memory);
   if (!slab.ok()) return std::move(slab).TakeStatus();
   return std::unique_ptr<GroupPool>(
-      new GroupPool(group_size_bytes, plan, std::move(slab).value(), epochs, counters));
+      new GroupPool(group_size_bytes, plan, std::move(slab).value(), options, epochs, counters));
 }
 
 GroupPool::GroupPool(std::uint32_t group_size_bytes, const Plan& plan, Slab slab,
-                     ReaderEpochs& epochs, std::span<WriteCounters> counters) noexcept
+                     const PolicyOptions& options, ReaderEpochs& epochs,
+                     std::span<WriteCounters> counters) noexcept
     : group_size_bytes_(group_size_bytes),
       slot_count_(plan.slot_count),
       limbo_batch_(plan.limbo_batch),
@@ -75,15 +81,13 @@ GroupPool::GroupPool(std::uint32_t group_size_bytes, const Plan& plan, Slab slab
       epochs_(epochs),
       counters_(counters),
       groups_(slab_.bytes().data()),
-      // The kernel's zeroes are valid records, buckets, ghosts and limbo entries.
-      records_(reinterpret_cast<SlotRecord*>(groups_ + plan.records_offset_bytes)) {
+      // The kernel's zeroes are valid records, buckets, limbo entries and a policy's memory.
+      records_(reinterpret_cast<SlotRecord*>(groups_ + plan.records_offset_bytes)),
+      policy_({records_, slot_count_}, {groups_ + plan.policy_offset_bytes, plan.policy_size_bytes},
+              options) {
   auto* const buckets = reinterpret_cast<IndexBucket*>(groups_ + plan.buckets_offset_bytes);
-  auto* const ghosts = reinterpret_cast<std::uint32_t*>(groups_ + plan.ghosts_offset_bytes);
   auto* const limbo = reinterpret_cast<LimboEntry*>(groups_ + plan.limbo_offset_bytes);
-  const std::size_t ghost_count =
-      AlignToLine(slot_count_ * sizeof(std::uint32_t)) / sizeof(std::uint32_t);
   index_ = GroupIndex({buckets, GroupIndex::BucketCount(slot_count_)}, {records_, slot_count_});
-  policy_ = Policy({records_, slot_count_}, {ghosts, ghost_count});
   limbo_ = {limbo, std::size_t{limbo_batch_} * kLimboBatches};
 }
 
@@ -114,10 +118,42 @@ bool GroupPool::Insert(std::uint32_t space, std::uint64_t key, const std::byte* 
   return true;
 }
 
+std::size_t GroupPool::Expect(std::uint32_t space, std::span<const std::uint64_t> keys,
+                              std::uint64_t time) noexcept {
+  std::size_t done = 0;
+  while (done < keys.size()) {
+    MutexLock lock(mutex_);
+    const std::size_t end = std::min(keys.size(), done + kExpectationsAtOnce);
+    for (; done < end; ++done) {
+      const std::uint64_t hash = HashGroup(space, keys[done]);
+      if (!policy_.Expect(hash, index_.Find(hash, space, keys[done]), time)) return done;
+    }
+  }
+  return done;
+}
+
+std::size_t GroupPool::Release(std::uint32_t space, std::span<const std::uint64_t> keys) noexcept {
+  std::size_t done = 0;
+  while (done < keys.size()) {
+    MutexLock lock(mutex_);
+    const std::size_t end = std::min(keys.size(), done + kExpectationsAtOnce);
+    for (; done < end; ++done) {
+      const std::uint64_t hash = HashGroup(space, keys[done]);
+      if (!policy_.Release(hash, index_.Find(hash, space, keys[done]))) return done;
+    }
+  }
+  return done;
+}
+
+std::uint64_t GroupPool::expected_count() noexcept {
+  MutexLock lock(mutex_);
+  return policy_.expected_count();
+}
+
 /// A slot that no reader can be looking at, or kNoSlot.
 std::uint32_t GroupPool::TakeSlot() noexcept {
   if (free_head_ != GroupIndex::kNoSlot) {
-    return std::exchange(free_head_, records_[free_head_].next);
+    return std::exchange(free_head_, static_cast<std::uint32_t>(records_[free_head_].key));
   }
   // Fresh slots in order, so that resident memory grows with use.
   if (slot_count_ - slots_ever_used_ > hot_reserve_) return slots_ever_used_++;
@@ -171,7 +207,7 @@ bool GroupPool::OldestIsFree() noexcept {
 
 void GroupPool::FreeSlot(std::uint32_t slot) noexcept {
   // Nobody can reach the slot, so nobody but the writer looks at its record.
-  records_[slot].next = std::exchange(free_head_, slot);
+  records_[slot].key = std::exchange(free_head_, slot);
 }
 
 bool GroupPool::Pin(std::uint32_t slot) noexcept {
@@ -219,7 +255,7 @@ HotOutcome GroupPool::PublishHot(std::uint32_t slot, const HotGroupId& id, bool 
     return HotOutcome::kNoRoom;
   }
   // What is pinned the policy never hears of.
-  if (!pin || !Pin(slot)) policy_.AddHot(slot, id.uses);
+  if (!pin || !Pin(slot)) policy_.AddHot(slot, hash, id.uses);
   counters_[id.space].insertions.fetch_add(1, std::memory_order_relaxed);
   return HotOutcome::kLoaded;
 }

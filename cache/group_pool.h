@@ -42,11 +42,12 @@ struct WriteCounters {
 /// while a ReaderPin of the pool's epochs is held that was taken before.
 class GroupPool {
  public:
-  /// Takes memory for as many groups as fit `budget_bytes`. `epochs` and `counters`, one
-  /// entry a space, must outlive it.
+  /// Takes memory for as many groups as fit `budget_bytes` beside what `options` ask for.
+  /// `epochs` and `counters`, one entry a space, must outlive it.
   /// Errors: kResourceExhausted (fewer than kSlotsMin fit), and as Slab::Map().
   [[nodiscard]] static Result<std::unique_ptr<GroupPool>> Create(std::uint32_t group_size_bytes,
                                                                  std::uint64_t budget_bytes,
+                                                                 const PolicyOptions& options,
                                                                  ReaderEpochs& epochs,
                                                                  std::span<WriteCounters> counters,
                                                                  const MemoryOptions& memory = {});
@@ -57,6 +58,8 @@ class GroupPool {
 
   [[nodiscard]] const GroupIndex& index() const noexcept { return index_; }
   [[nodiscard]] SlotRecord& record(std::uint32_t slot) const noexcept { return records_[slot]; }
+  /// Notes a hit of the group in `slot`.
+  void CountUse(std::uint32_t slot) const noexcept { policy_.CountUse(records_[slot]); }
   /// The group in `slot`: group_size_bytes() of them.
   [[nodiscard]] const std::byte* group(std::uint32_t slot) const noexcept {
     return groups_ + std::size_t{slot} * group_size_bytes_;
@@ -71,6 +74,17 @@ class GroupPool {
   ///   bytes  shape [group_size_bytes].
   bool Insert(std::uint32_t space, std::uint64_t key, const std::byte* bytes) noexcept
       TIERCEL_EXCLUDES(mutex_);
+
+  /// Waiting prompts will read these groups at `time`, or no longer: see Policy. Both stop
+  /// at the first key that cannot be remembered, or was not, and return how many went
+  /// before it.
+  ///
+  ///   keys  shape [n].
+  std::size_t Expect(std::uint32_t space, std::span<const std::uint64_t> keys,
+                     std::uint64_t time) noexcept TIERCEL_EXCLUDES(mutex_);
+  std::size_t Release(std::uint32_t space, std::span<const std::uint64_t> keys) noexcept
+      TIERCEL_EXCLUDES(mutex_);
+  [[nodiscard]] std::uint64_t expected_count() noexcept TIERCEL_EXCLUDES(mutex_);
 
   // ---- the loader of a hot set: one thread, beside the writers above ----
 
@@ -121,14 +135,18 @@ class GroupPool {
     std::uint32_t limbo_batch = 0;
     std::uint64_t records_offset_bytes = 0;
     std::uint64_t buckets_offset_bytes = 0;
-    std::uint64_t ghosts_offset_bytes = 0;
+    std::uint64_t policy_offset_bytes = 0;
+    std::uint64_t policy_size_bytes = 0;
     std::uint64_t limbo_offset_bytes = 0;
     std::uint64_t size_bytes = 0;
   };
-  static Plan PlanFor(std::uint32_t group_size_bytes, std::uint64_t slot_count) noexcept;
-  static Plan LargestPlan(std::uint32_t group_size_bytes, std::uint64_t budget_bytes) noexcept;
+  static Plan PlanFor(std::uint32_t group_size_bytes, std::uint64_t slot_count,
+                      const PolicyOptions& options) noexcept;
+  static Plan LargestPlan(std::uint32_t group_size_bytes, std::uint64_t budget_bytes,
+                          const PolicyOptions& options) noexcept;
 
-  GroupPool(std::uint32_t group_size_bytes, const Plan& plan, Slab slab, ReaderEpochs& epochs,
+  GroupPool(std::uint32_t group_size_bytes, const Plan& plan, Slab slab,
+            const PolicyOptions& options, ReaderEpochs& epochs,
             std::span<WriteCounters> counters) noexcept;
 
   [[nodiscard]] std::uint32_t TakeSlot() noexcept TIERCEL_REQUIRES(mutex_);
@@ -150,9 +168,9 @@ class GroupPool {
   GroupIndex index_;  // Its writer's half is guarded by mutex_.
 
   Mutex mutex_;
-  Policy policy_ TIERCEL_GUARDED_BY(mutex_);
+  Policy policy_;  // Guarded by mutex_, but for CountUse().
   std::uint32_t slots_ever_used_ TIERCEL_GUARDED_BY(mutex_) = 0;
-  std::uint32_t free_head_ TIERCEL_GUARDED_BY(mutex_) = GroupIndex::kNoSlot;  ///< By `next`.
+  std::uint32_t free_head_ TIERCEL_GUARDED_BY(mutex_) = GroupIndex::kNoSlot;  ///< Linked by `key`.
   std::uint32_t hot_reserve_ TIERCEL_GUARDED_BY(mutex_) = 0;  ///< Of the slots never used.
   std::uint32_t pinned_count_ TIERCEL_GUARDED_BY(mutex_) = 0;
   std::span<LimboEntry> limbo_ TIERCEL_GUARDED_BY(mutex_);

@@ -8,25 +8,32 @@ namespace tiercel {
 
 /// What the cache knows about one slot besides its bytes. One line holds four.
 ///
-/// Threading: key and space are written while no reader can reach the slot. `uses`
-/// is anyone's. The rest belongs to the writer.
+/// Threading: key and space are written while no reader can reach the slot. `use` is
+/// anyone's. The rest belongs to the writer.
 struct SlotRecord {
-  static constexpr std::uint8_t kUsesMax = 3;
+  static constexpr std::uint32_t kUsesBits = 3;
+  static constexpr std::uint8_t kUsesMax = (1 << kUsesBits) - 1;
 
-  std::uint64_t key;               ///< Group key.
-  std::uint32_t next;              ///< The slot after this one in its queue.
+  std::uint64_t key;               ///< Group key. Of a free slot: the next free one.
+  std::atomic<std::uint16_t> use;  ///< (Tick of the last use << kUsesBits) | uses.
+  std::uint16_t seen_use;          ///< The policy's: `use` when it last looked.
+  std::uint16_t awaited_at;        ///< The policy's: when a waiting prompt will read it, or 0.
   std::uint8_t space;              ///< Space of the key.
-  std::uint8_t queue;              ///< The policy's.
-  std::atomic<std::uint8_t> uses;  ///< Hits since it came, or was last passed over; saturates.
-  std::uint8_t pinned;             ///< 1: the pool never drops it. The writer's.
+  std::uint8_t history : 3;        ///< The policy's: uses in earlier stays, as a power of two.
+  std::uint8_t pinned : 1;         ///< 1: the pool never drops it.
 
-  /// Counts a hit. Two that coincide may count as one. Writes at most kUsesMax times
-  /// between two passes of the policy, so that a hot group's line stays shared.
-  void CountUse() noexcept {
-    const std::uint8_t seen = uses.load(std::memory_order_relaxed);
-    if (seen < kUsesMax) {
-      uses.store(static_cast<std::uint8_t>(seen + 1), std::memory_order_relaxed);
-    }
+  /// Hits since it came; saturates.
+  [[nodiscard]] std::uint8_t Uses() const noexcept {
+    return use.load(std::memory_order_relaxed) & kUsesMax;
+  }
+  /// Notes a hit at `tick`. Two that coincide may count as one. Writes at most once a
+  /// tick and kUsesMax times more, so that a hot group's line stays shared.
+  void CountUse(std::uint16_t tick) noexcept {
+    const std::uint16_t seen = use.load(std::memory_order_relaxed);
+    const std::uint16_t uses = seen & kUsesMax;
+    const auto now =
+        static_cast<std::uint16_t>((tick << kUsesBits) | (uses < kUsesMax ? uses + 1 : uses));
+    if (now != seen) use.store(now, std::memory_order_relaxed);
   }
 };
 static_assert(sizeof(SlotRecord) == 16);

@@ -1,10 +1,11 @@
 #ifndef TIERCEL_CACHE_SIM_GROUP_POLICY_H_
 #define TIERCEL_CACHE_SIM_GROUP_POLICY_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
-#include "cache/ghost_table.h"
 #include "cache/group_hash.h"
 #include "cache/policy.h"
 #include "cache/sim/access_trace.h"
@@ -25,15 +26,15 @@ class GroupPolicySim {
         slots_(trace.item_count(), Policy::kNoSlot),
         items_(capacity),
         records_(capacity),
-        ghosts_(GhostCount(capacity)),
-        policy_(records_, ghosts_) {}
+        workspace_(Policy::WorkspaceBytes(capacity, OptionsOf(trace)) / sizeof(Line)),
+        policy_(records_, std::as_writable_bytes(std::span(workspace_)), OptionsOf(trace)) {}
   GroupPolicySim(const GroupPolicySim&) = delete;
   GroupPolicySim& operator=(const GroupPolicySim&) = delete;
 
   /// Asks for `item`, and takes it in where it is missing. Returns whether it was there.
   bool Access(std::uint32_t item) noexcept {
     if (slots_[item] != Policy::kNoSlot) {
-      records_[slots_[item]].CountUse();
+      policy_.CountUse(records_[slots_[item]]);
       return true;
     }
     std::uint32_t slot = slots_used_;
@@ -54,16 +55,18 @@ class GroupPolicySim {
   }
 
  private:
-  /// As GroupPool has it: one a slot, in whole buckets.
-  static std::uint64_t GhostCount(std::uint64_t capacity) noexcept {
-    return (capacity + GhostTable::kWays - 1) / GhostTable::kWays * GhostTable::kWays;
+  struct alignas(64) Line {
+    std::byte bytes[64];
+  };
+  static PolicyOptions OptionsOf(const AccessTrace& trace) noexcept {
+    return {.space_count = trace.class_count};
   }
 
   const AccessTrace& trace_;
   std::vector<std::uint32_t> slots_;  ///< Shape [items]: where each lies.
   std::vector<std::uint32_t> items_;  ///< Shape [slots].
   std::vector<SlotRecord> records_;
-  std::vector<std::uint32_t> ghosts_;
+  std::vector<Line> workspace_;
   Policy policy_;
   std::uint32_t slots_used_ = 0;
 };

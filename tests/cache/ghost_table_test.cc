@@ -14,45 +14,48 @@
 namespace tiercel::testing {
 namespace {
 
-constexpr std::uint32_t kEntries = 1 << 16;
+constexpr std::uint32_t kBuckets = 1 << 12;
+constexpr std::uint32_t kEntries = kBuckets * GhostTable::Bucket::kWays;
 
 TEST(GhostTableTest, RemembersTheLatestAndForgetsThemWhenTaken) {
-  std::vector<std::uint32_t> entries(kEntries);
-  GhostTable table(entries);
-  for (std::uint64_t i = 0; i < 1000; ++i) table.Add(SplitMix64(i));
-  for (std::uint64_t i = 0; i < 1000; ++i) EXPECT_TRUE(table.Take(SplitMix64(i)));
-  for (std::uint64_t i = 0; i < 1000; ++i) EXPECT_FALSE(table.Take(SplitMix64(i)));
+  std::vector<GhostTable::Bucket> buckets(kBuckets);
+  GhostTable table(buckets);
+  for (std::uint32_t i = 0; i < 1000; ++i) table.Add(SplitMix64(i), 1 + i % 7);
+  for (std::uint32_t i = 0; i < 1000; ++i) EXPECT_EQ(table.Take(SplitMix64(i)), 1 + i % 7);
+  for (std::uint32_t i = 0; i < 1000; ++i) EXPECT_EQ(table.Take(SplitMix64(i)), 0u);
 }
 
 TEST(GhostTableTest, ALifetimeIsTheNumberOfEntries) {
-  std::vector<std::uint32_t> entries(kEntries);
-  GhostTable table(entries);
+  std::vector<GhostTable::Bucket> buckets(kBuckets);
+  GhostTable table(buckets);
   for (std::uint64_t i = 0; i < 4 * kEntries; ++i) table.Add(SplitMix64(i));
   std::uint32_t young = 0;
   std::uint32_t old = 0;
   for (std::uint64_t i = 1; i <= 1000; ++i) {
-    young += table.Take(SplitMix64(4 * kEntries - 10 * i)) ? 1 : 0;
-    old += table.Take(SplitMix64(2 * kEntries + 10 * i)) ? 1 : 0;
+    young += table.Take(SplitMix64(4 * kEntries - 10 * i)) != 0 ? 1 : 0;
+    old += table.Take(SplitMix64(2 * kEntries + 10 * i)) != 0 ? 1 : 0;
   }
   EXPECT_GT(young, 990u);
   EXPECT_LT(old, 10u);
 }
 
 TEST(GhostTableTest, AStrangerIsSeldomTakenForAGhost) {
-  std::vector<std::uint32_t> entries(kEntries);
-  GhostTable table(entries);
+  std::vector<GhostTable::Bucket> buckets(kBuckets);
+  GhostTable table(buckets);
   for (std::uint64_t i = 0; i < 2 * kEntries; ++i) table.Add(SplitMix64(i));
   std::uint32_t mistaken = 0;
-  for (std::uint64_t i = 0; i < 100'000; ++i) mistaken += table.Take(SplitMix64(~i)) ? 1 : 0;
-  EXPECT_LT(mistaken, 60u);  // 16 / 65,536 of 100,000 is 24.
+  for (std::uint64_t i = 0; i < 100'000; ++i) mistaken += table.Take(SplitMix64(~i)) != 0 ? 1 : 0;
+  EXPECT_LT(mistaken, 60u);  // 25 / 131,072 of 100,000 is 19.
 }
 
 TEST(GhostTableTest, OneBucketIsEnough) {
-  std::vector<std::uint32_t> entries(GhostTable::kWays);
-  GhostTable table(entries);
+  std::vector<GhostTable::Bucket> buckets(1);
+  GhostTable table(buckets);
   for (std::uint64_t i = 0; i < 100; ++i) table.Add(SplitMix64(i));
-  EXPECT_TRUE(table.Take(SplitMix64(99)));
-  EXPECT_FALSE(table.Take(SplitMix64(3)));
+  EXPECT_EQ(table.Take(SplitMix64(99)), 1u);
+  EXPECT_EQ(table.Take(SplitMix64(75)), 1u);
+  EXPECT_EQ(table.Take(SplitMix64(74)), 0u) << "26 groups ago";
+  EXPECT_EQ(table.Take(SplitMix64(3)), 0u);
 }
 
 }  // namespace
