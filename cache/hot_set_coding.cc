@@ -89,7 +89,7 @@ std::string HeaderObjection(const HotSetHeader& header) {
     return fmt::format("{} blocks", header.block_count);
   }
   if (header.group_count < header.block_count ||
-      header.group_count / (header.block_bytes / kHotSetEntryBytes) > header.block_count) {
+      header.group_count > header.block_count * (header.block_bytes / kHotSetEntryBytes)) {
     return fmt::format("{} groups in {} blocks", header.group_count, header.block_count);
   }
   return "";
