@@ -151,6 +151,13 @@ void Policy::SetAwaited(std::uint32_t slot, ExpectationTable::Time time) noexcep
   SlotRecord& record = records_[slot];
   record.awaited_at = time;
   if (time != ExpectationTable::kNever) {
+    if (idle_.Has(slot)) {
+      // To be foreseen is what a hit is to others: the groups that the forecast is asked
+      // about are those that no prompt of the queue reads, and are seldom hit otherwise.
+      Look(record);
+      forecast_.CountHit(KindOf(record, record.seen_use & SlotRecord::kUsesMax),
+                         AgeBetween(record.seen_use, tick_.load(std::memory_order_relaxed)));
+    }
     idle_.Remove(slot);
     awaited_.Insert(slot);
     return;
