@@ -255,6 +255,7 @@ Status DecodeHotSetBlock(const HotSetHeader& header, std::uint64_t index,
     }
     groups.push_back(group);
   }
+  if (!AllZero(rest)) return damaged("more than its groups");
   return {};
 }
 

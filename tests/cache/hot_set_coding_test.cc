@@ -171,7 +171,7 @@ TEST(HotSetCodingTest, FiguresThatCannotBeAreRefusedBehindAGoodChecksum) {
     EXPECT_EQ(header.status().code(), StatusCode::kCorruption);
   }
   // Of a block: magic, groups, index, and of its first entry the space and what is 0.
-  for (const Lie& lie : {Lie{8, 0}, Lie{12, 0}, Lie{12, 5}, Lie{12, ~0U}, Lie{16, 1}, Lie{40, 2},
+  for (const Lie& lie : {Lie{8, 0}, Lie{12, 0}, Lie{12, 3}, Lie{12, ~0U}, Lie{16, 1}, Lie{40, 2},
                          Lie{40, 0xFFFF}, Lie{44, 1}}) {
     std::vector<std::byte> block = made.blocks[0];
     StoreLittleEndian(block.data() + lie.at, lie.value);
