@@ -38,8 +38,8 @@ Result<hwloc_obj_t> FindNode(hwloc_topology_t topology, std::uint32_t number) {
   if (found != nullptr) return found;
   return Status(
       StatusCode::kInvalidArgument,
-      fmt::format("there is no NUMA node {}; those of this machine: {} (see `numactl --hardware`)", number,
-                  present.empty() ? "none" : present));
+      fmt::format("there is no NUMA node {}; those of this machine: {} (see `numactl --hardware`)",
+                  number, present.empty() ? "none" : present));
 }
 
 }  // namespace
