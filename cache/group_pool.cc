@@ -13,10 +13,6 @@ namespace {
 /// Expectations under one lock, 20 us or so: insertions need not wait for a whole prompt.
 constexpr std::size_t kExpectationsAtOnce = 128;
 
-constexpr std::uint64_t AlignToLine(std::uint64_t bytes) noexcept {
-  return (bytes + 63) / 64 * 64;
-}
-
 }  // namespace
 
 GroupPool::Plan GroupPool::PlanFor(std::uint32_t group_size_bytes, std::uint64_t slot_count,

@@ -34,10 +34,6 @@ std::uint32_t HistoryAfter(std::uint32_t history, std::uint32_t uses) noexcept {
                                  GhostTable::kHistoryMax);
 }
 
-std::uint64_t AlignToLine(std::uint64_t bytes) noexcept {
-  return (bytes + 63) / 64 * 64;
-}
-
 template <typename T>
 std::span<T> Part(std::span<std::byte> workspace, std::uint64_t offset_bytes,
                   std::uint64_t count) noexcept {

@@ -6,6 +6,11 @@
 
 namespace tiercel {
 
+/// Rounded up to whole cache lines, in which every part of a pool's memory begins.
+[[nodiscard]] constexpr std::uint64_t AlignToLine(std::uint64_t bytes) noexcept {
+  return (bytes + 63) / 64 * 64;
+}
+
 /// What the cache knows about one slot besides its bytes. One line holds four.
 ///
 /// Threading: key and space are written while no reader can reach the slot. `use` is

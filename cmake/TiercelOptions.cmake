@@ -38,10 +38,40 @@ function(tiercel_compile_options target)
     # Sees overlap in `"text" + std::string`: https://gcc.gnu.org/bugzilla/show_bug.cgi?id=105651
     target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)
   endif()
+  if(CMAKE_UNITY_BUILD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # GCC takes a source that a unity source includes for a header with a private type in it.
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wno-subobject-linkage>)
+  endif()
   if(TIERCEL_SANITIZE MATCHES "thread")
     # GCC warns that TSan does not model stand-alone fences; the code keeps to
     # atomics that it does model.
     target_compile_options(${target} PRIVATE
       $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:GNU>>:-Wno-tsan>)
   endif()
+endfunction()
+
+# Where CMAKE_UNITY_BUILD is on (the presets of CI), sources of one folder are compiled a
+# dozen at a time: most of the time goes into the same headers and templates. Names in
+# anonymous namespaces must therefore be unique in a folder.
+function(tiercel_unity_groups target)
+  get_target_property(sources ${target} SOURCES)
+  foreach(source ${sources})
+    if(NOT source MATCHES "\\.cc$")
+      continue()
+    endif()
+    get_filename_component(folder ${source} DIRECTORY)
+    string(MAKE_C_IDENTIFIER "${folder}" folder)
+    list(APPEND folders ${folder})
+    list(APPEND in_${folder} ${source})
+  endforeach()
+  list(REMOVE_DUPLICATES folders)
+  foreach(folder ${folders})
+    set(index 0)
+    foreach(source ${in_${folder}})
+      math(EXPR group "${index} / 12")
+      set_source_files_properties(${source} PROPERTIES UNITY_GROUP ${folder}_${group})
+      math(EXPR index "${index} + 1")
+    endforeach()
+  endforeach()
+  set_target_properties(${target} PROPERTIES UNITY_BUILD_MODE GROUP)
 endfunction()

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
@@ -12,6 +13,9 @@
 #include "tiercel/status.h"
 
 namespace tiercel {
+
+/// Token ids and sizes in configs are at most this.
+inline constexpr std::uint64_t kInt32Max = std::numeric_limits<std::int32_t>::max();
 
 /// Reads integers out of JSON objects and keeps the first thing that was wrong, so
 /// that a reader can take all its keys and look at status() once. After an error

@@ -22,12 +22,6 @@ void FillNan(float* block) noexcept {
 void FillNan(std::uint16_t* block) noexcept {
   std::fill_n(block, kBlockSize, static_cast<std::uint16_t>(kNanBits >> 16));
 }
-void Store(float value, float& target) noexcept {
-  target = value;
-}
-void Store(float value, std::uint16_t& target) noexcept {
-  target = Bf16FromFloat(value);
-}
 
 template <typename T>
 void Plain(const std::byte* bytes, const std::byte* scales, std::uint32_t value_count,
@@ -40,7 +34,7 @@ void Plain(const std::byte* bytes, const std::byte* scales, std::uint32_t value_
     }
     const float scale = FloatFromUe8m0(scale_byte);
     for (std::uint32_t j = i; j < i + kBlockSize; ++j) {
-      Store(FloatFromE4M3(std::to_integer<std::uint8_t>(bytes[j])) * scale, values[j]);
+      StoreFloat(FloatFromE4M3(std::to_integer<std::uint8_t>(bytes[j])) * scale, values[j]);
     }
   }
 }

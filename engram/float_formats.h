@@ -54,6 +54,14 @@ TIERCEL_HOST_DEVICE constexpr std::uint16_t Bf16FromFloat(float value) noexcept 
   return static_cast<std::uint16_t>((bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16);
 }
 
+/// Stores what the wanted type holds of `value`: the one place where floats and bf16 differ.
+constexpr void StoreFloat(float value, float& target) noexcept {
+  target = value;
+}
+constexpr void StoreFloat(float value, std::uint16_t& target) noexcept {
+  target = Bf16FromFloat(value);
+}
+
 /// IEEE half, exactly.
 TIERCEL_HOST_DEVICE constexpr float FloatFromFp16(std::uint16_t bits) noexcept {
   const std::uint32_t sign = (bits & 0x8000U) << 16;

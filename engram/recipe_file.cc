@@ -21,7 +21,6 @@ namespace {
 constexpr std::string_view kFormat = "tiercel-recipe";
 constexpr std::uint64_t kVersion = 1;
 constexpr std::uint64_t kUint32Max = std::numeric_limits<std::uint32_t>::max();
-constexpr std::uint64_t kInt32Max = std::numeric_limits<std::int32_t>::max();
 constexpr std::uint64_t kUint64Max = std::numeric_limits<std::uint64_t>::max();
 
 constexpr std::array<std::string_view, 16> kTopKeys = {

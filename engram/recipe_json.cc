@@ -24,7 +24,6 @@
 namespace tiercel {
 namespace {
 
-constexpr std::uint64_t kInt32Max = std::numeric_limits<std::int32_t>::max();
 constexpr std::uint64_t kSizeBytesMax = 16U << 20;  // The largest known config has 7 KB.
 
 /// What a config states besides the parameters.

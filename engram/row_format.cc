@@ -20,15 +20,6 @@ constexpr std::array<float, 256> kE4M3Values = [] {
   return values;
 }();
 
-/// Stores what the wanted type holds of an exact value: the one place where floats
-/// and bf16 differ.
-void Store(float value, float& target) noexcept {
-  target = value;
-}
-void Store(float value, std::uint16_t& target) noexcept {
-  target = Bf16FromFloat(value);
-}
-
 template <typename T>
 void DequantizeTensor(const RowShape& shape, const std::byte* row, T* values) noexcept {
   // E4M3 has 4 significant bits and steps of 2^-9 at the least, bf16 8 and 2^-133:
@@ -36,7 +27,7 @@ void DequantizeTensor(const RowShape& shape, const std::byte* row, T* values) no
   const float scale = FloatFromBf16(Bf16FromFloat(shape.tensor_scale));
   for (std::uint32_t i = 0; i < shape.value_count; ++i) {
     const float product = kE4M3Values[std::to_integer<std::size_t>(row[i])] * scale;
-    Store(FloatFromBf16(Bf16FromFloat(product)), values[i]);
+    StoreFloat(FloatFromBf16(Bf16FromFloat(product)), values[i]);
   }
 }
 
@@ -51,17 +42,20 @@ void Dequantize(const RowShape& shape, const std::byte* row, T* values) noexcept
       return;
     case RowFormat::kBf16:
       for (std::uint32_t i = 0; i < shape.value_count; ++i) {
-        Store(FloatFromBf16(LoadLittleEndian<std::uint16_t>(row + 2 * std::size_t{i})), values[i]);
+        StoreFloat(FloatFromBf16(LoadLittleEndian<std::uint16_t>(row + 2 * std::size_t{i})),
+                   values[i]);
       }
       return;
     case RowFormat::kFp16:
       for (std::uint32_t i = 0; i < shape.value_count; ++i) {
-        Store(FloatFromFp16(LoadLittleEndian<std::uint16_t>(row + 2 * std::size_t{i})), values[i]);
+        StoreFloat(FloatFromFp16(LoadLittleEndian<std::uint16_t>(row + 2 * std::size_t{i})),
+                   values[i]);
       }
       return;
     case RowFormat::kFp32:
       for (std::uint32_t i = 0; i < shape.value_count; ++i) {
-        Store(FloatFromBits(LoadLittleEndian<std::uint32_t>(row + 4 * std::size_t{i})), values[i]);
+        StoreFloat(FloatFromBits(LoadLittleEndian<std::uint32_t>(row + 4 * std::size_t{i})),
+                   values[i]);
       }
       return;
   }

@@ -33,7 +33,6 @@ constexpr std::uint64_t kQueuesPerSlice = 8;
 /// Places are no smaller than this: a disk that reads 4096 B for 512 B keeps all of them.
 constexpr std::uint32_t kPlaceBytesMin = 4096;
 constexpr std::uint32_t kBlockBytesMin = 512;
-constexpr std::uint32_t kBlockBytesMax = 65536;
 constexpr std::size_t kListSizeMax = 64;
 
 /// The options with their defaults filled in, for the files at hand.
@@ -82,11 +81,11 @@ Status CheckOptions(const CalibrateOptions& options) {
   }
   for (const std::uint32_t block_bytes : options.block_bytes) {
     if (!std::has_single_bit(block_bytes) || block_bytes < kBlockBytesMin ||
-        block_bytes > kBlockBytesMax) {
+        block_bytes > kReadBlockBytesMax) {
       return Refuse(
           fmt::format("CalibrateOptions::block_bytes has {}: it must be a power of two "
                       "in [{}, {}]",
-                      block_bytes, kBlockBytesMin, kBlockBytesMax));
+                      block_bytes, kBlockBytesMin, kReadBlockBytesMax));
     }
   }
   return Status();

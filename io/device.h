@@ -14,6 +14,9 @@
 
 namespace tiercel {
 
+/// The largest piece that direct reads are widened to.
+inline constexpr std::uint32_t kReadBlockBytesMax = 65536;
+
 /// One read of a file of the device. Any offset, any size up to
 /// Device::read_size_bytes_max(): the queue widens it to what O_DIRECT wants.
 struct ReadRequest {

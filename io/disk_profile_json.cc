@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "io/device.h"
 #include "tiercel/disk_profile.h"
 
 // A profile as JSON. It decides how a store reads, so it is believed only if it is whole:
@@ -25,7 +26,6 @@ constexpr std::string_view kFormat = "tiercel disk profile";
 constexpr std::uint64_t kVersion = 1;
 constexpr std::size_t kPointCountMax = 1024;
 constexpr std::size_t kTextSizeMax = 1024;
-constexpr std::uint32_t kBlockBytesMax = 65536;
 constexpr std::uint32_t kDepthMax = 4096;
 // Beyond what any disk does; keeps sums and products of the figures finite.
 constexpr double kFigureMax = 1e15;
@@ -133,7 +133,7 @@ Result<DiskPoint> ReadPoint(const nlohmann::json& value, std::string_view source
   ObjectReader reader(value, source_name, fmt::format("points[{}].", index));
   constexpr auto kNsMax = static_cast<std::uint64_t>(kFigureMax);
   DiskPoint point;
-  point.block_bytes = reader.PowerOfTwo("block_bytes", kBlockBytesMax);
+  point.block_bytes = reader.PowerOfTwo("block_bytes", kReadBlockBytesMax);
   point.queue_depth = static_cast<std::uint32_t>(reader.Integer("queue_depth", 1, kDepthMax));
   point.iops = reader.Number("iops");
   point.p50_ns = reader.Integer("p50_ns", 0, kNsMax);
@@ -238,7 +238,7 @@ Result<DiskProfile> ParseDiskProfile(std::string_view text, std::string_view sou
   }
   profile.engine_fallback = reader.Text("engine_fallback");
   profile.direct = reader.Flag("direct");
-  profile.block_bytes = reader.PowerOfTwo("block_bytes", kBlockBytesMax);
+  profile.block_bytes = reader.PowerOfTwo("block_bytes", kReadBlockBytesMax);
   profile.queue_depth = static_cast<std::uint32_t>(reader.Integer("queue_depth", 1, kDepthMax));
   const nlohmann::json* const points = reader.List("points");
   if (Status status = reader.Finish(); !status.ok()) return status;

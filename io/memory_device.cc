@@ -18,8 +18,6 @@ std::uint32_t BlockBytes(const DeviceOptions& options) noexcept {
   return std::max(options.block_bytes, 1U);
 }
 
-constexpr auto kTimeoutMax = std::chrono::hours(24);  // So that a deadline cannot overflow.
-
 /// A ring of requests; each Run() reports those that were there when it began.
 ///
 /// Threading: as ReadQueue; mutex_ guards only what Wake() touches.
@@ -79,8 +77,7 @@ class MemoryQueue final : public ReadQueue {
   }
 
   void WaitForWake(std::chrono::nanoseconds timeout) noexcept TIERCEL_EXCLUDES(mutex_) {
-    const auto deadline =
-        std::chrono::steady_clock::now() + std::min<std::chrono::nanoseconds>(timeout, kTimeoutMax);
+    const auto deadline = std::chrono::steady_clock::now() + std::min(timeout, kRunTimeoutMax);
     MutexLock lock(mutex_);
     while (!woken_ && condition_.WaitUntil(mutex_, deadline)) {
     }

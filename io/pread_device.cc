@@ -20,8 +20,6 @@
 namespace tiercel {
 namespace {
 
-constexpr auto kTimeoutMax = std::chrono::hours(24);  // So that a deadline cannot overflow.
-
 /// See PreadQueue::WaitForDone(). Some times what a read takes.
 constexpr auto kGatherTime = std::chrono::microseconds(500);
 
@@ -159,7 +157,7 @@ class PreadQueue final : public ReadQueue {
   void TakeDone(std::chrono::nanoseconds timeout) noexcept TIERCEL_EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
     HandOver();
-    if (done_.count() == 0) WaitForDone(std::min<std::chrono::nanoseconds>(timeout, kTimeoutMax));
+    if (done_.count() == 0) WaitForDone(std::min(timeout, kRunTimeoutMax));
     while (done_.count() > 0) reported_.Push(done_.Pop());
   }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -16,6 +17,9 @@
 #include "io/device.h"
 
 namespace tiercel {
+
+/// The longest that a Run() of a queue waits: so that a deadline cannot overflow.
+inline constexpr std::chrono::nanoseconds kRunTimeoutMax = std::chrono::hours(24);
 
 /// What reads of a device's files must keep to. All are powers of two. Buffered
 /// files need no alignment: all ones.

@@ -20,7 +20,6 @@ using std::chrono::nanoseconds;
 
 /// Tag of the eventfd's poll: no slot's, as slot indices are below 2^13.
 constexpr std::uint64_t kPollTag = ~std::uint64_t{0};
-constexpr nanoseconds kTimeoutMax = std::chrono::hours(24);  // So that a deadline cannot overflow.
 constexpr nanoseconds kNoRoomPause = std::chrono::milliseconds(1);
 
 std::uint64_t TagOf(std::uint32_t index, const ReadSlot& slot) noexcept {
@@ -167,7 +166,7 @@ void UringQueue::Run(ReadSink& sink, nanoseconds timeout) noexcept {
   reported_in_run_ = 0;
   woken_in_run_ = false;
   timed_out_ = timeout <= nanoseconds::zero();
-  timeout = std::clamp(timeout, nanoseconds::zero(), kTimeoutMax);
+  timeout = std::clamp(timeout, nanoseconds::zero(), kRunTimeoutMax);
   // Reads that OnRead() submits and that are refused too wait for the next Run().
   for (std::size_t left = refused_.size(); left > 0; --left) {
     const std::uint32_t index = refused_.front();

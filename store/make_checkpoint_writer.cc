@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::size_t kBufferBytes = std::size_t{4} << 20;
 /// Satisfies every file system's O_DIRECT.
-constexpr std::size_t kAlignmentBytes = 4096;
+constexpr std::size_t kWriteAlignmentBytes = 4096;
 
 }  // namespace
 
@@ -124,7 +124,7 @@ Status CheckpointWriter::Pump(const PlannedFile& file,
     stream.Next({slot->buffer.data(), size_bytes});
     // O_DIRECT writes whole blocks; what the last one has too much is cut off later.
     const std::size_t padded_bytes =
-        (size_bytes + kAlignmentBytes - 1) / kAlignmentBytes * kAlignmentBytes;
+        (size_bytes + kWriteAlignmentBytes - 1) / kWriteAlignmentBytes * kWriteAlignmentBytes;
     std::memset(slot->buffer.data() + size_bytes, 0, padded_bytes - size_bytes);
     {
       const MutexLock lock(mutex_);

@@ -10,7 +10,7 @@ namespace tiercel {
 namespace {
 
 /// Half full at most.
-std::size_t BucketCount(std::uint32_t read_capacity) noexcept {
+std::size_t ReadBucketCount(std::uint32_t read_capacity) noexcept {
   return std::bit_ceil(std::size_t{read_capacity} * 2);
 }
 
@@ -33,7 +33,7 @@ ReadTable::ReadTable(const Device& device, std::uint32_t read_capacity,
     : device_(device),
       reads_(read_capacity),
       pieces_(piece_capacity),
-      buckets_(BucketCount(read_capacity), kNone) {
+      buckets_(ReadBucketCount(read_capacity), kNone) {
   for (std::uint32_t i = read_capacity; i-- > 0;) {
     reads_[i].chain = std::exchange(free_read_, i);
   }
@@ -43,7 +43,7 @@ ReadTable::ReadTable(const Device& device, std::uint32_t read_capacity,
 std::uint64_t ReadTable::MemoryBytes(std::uint32_t read_capacity,
                                      std::uint32_t piece_capacity) noexcept {
   return read_capacity * sizeof(Read) + piece_capacity * sizeof(Piece) +
-         BucketCount(read_capacity) * sizeof(std::uint32_t);
+         ReadBucketCount(read_capacity) * sizeof(std::uint32_t);
 }
 
 std::uint32_t& ReadTable::BucketOf(const ReadRequest& request, const BlockSpan& blocks) noexcept {

@@ -25,8 +25,8 @@
 namespace tiercel {
 namespace {
 
-constexpr std::size_t kChunkBytes = std::size_t{4} << 20;
-constexpr std::uint64_t kAlignmentBytes = 4096;
+constexpr std::size_t kVerifyChunkBytes = std::size_t{4} << 20;
+constexpr std::uint64_t kReadAlignmentBytes = 4096;
 constexpr std::size_t kBufferCount = 4;
 constexpr std::size_t kReaderCount = 2;
 constexpr std::size_t kFindingsMax = 10;
@@ -48,7 +48,7 @@ std::vector<Chunk> ChunksOf(const CheckpointInfo& checkpoint) {
   for (const LayerTable& layer : checkpoint.layers) {
     for (std::uint32_t part = 0; part < layer.parts.size(); ++part) {
       const std::uint64_t row_bytes = layer.parts[part].size_bytes;
-      const std::uint64_t chunk_rows = std::max<std::uint64_t>(1, kChunkBytes / row_bytes);
+      const std::uint64_t chunk_rows = std::max<std::uint64_t>(1, kVerifyChunkBytes / row_bytes);
       for (const RowExtent& extent : layer.parts[part].extents) {
         for (std::uint64_t row = 0; row < extent.row_count; row += chunk_rows) {
           const std::uint64_t rows = std::min(chunk_rows, extent.row_count - row);
@@ -101,7 +101,7 @@ class ChunkReader {
       for (Slot& slot : reader->slots_) {
         // A chunk may start and end within a block.
         Result<AlignedBuffer> buffer =
-            AlignedBuffer::Make(largest_bytes + 2 * kAlignmentBytes, "buffers to verify with");
+            AlignedBuffer::Make(largest_bytes + 2 * kReadAlignmentBytes, "buffers to verify with");
         if (!buffer.ok()) return std::move(buffer).TakeStatus();
         slot.buffer = std::move(buffer).value();
       }
@@ -181,10 +181,10 @@ class ChunkReader {
     const OpenedFile& file = files_[chunk.extent->file_index];
     if (!file.error.empty()) return {{}, ENOENT};
     const int fd = file.direct.valid() ? file.direct.get() : file.buffered.get();
-    const std::uint64_t start = chunk.offset_bytes / kAlignmentBytes * kAlignmentBytes;
+    const std::uint64_t start = chunk.offset_bytes / kReadAlignmentBytes * kReadAlignmentBytes;
     const auto skip = static_cast<std::size_t>(chunk.offset_bytes - start);
-    const std::size_t want =
-        (skip + chunk.size_bytes + kAlignmentBytes - 1) / kAlignmentBytes * kAlignmentBytes;
+    const std::size_t want = (skip + chunk.size_bytes + kReadAlignmentBytes - 1) /
+                             kReadAlignmentBytes * kReadAlignmentBytes;
     std::size_t done = 0;
     int os_error = 0;
     while (done < want) {
@@ -195,7 +195,7 @@ class ChunkReader {
       if (got <= 0) break;
       done += static_cast<std::size_t>(got);
       // A read that ends within a block has met the end of the file.
-      if (done % kAlignmentBytes != 0) break;
+      if (done % kReadAlignmentBytes != 0) break;
     }
     const std::size_t size_bytes = done > skip ? std::min(done - skip, chunk.size_bytes) : 0;
     return {{buffer.data() + skip, size_bytes}, size_bytes == chunk.size_bytes ? 0 : os_error};

@@ -10,6 +10,7 @@
 #include "tiercel/synthetic.h"
 #include "tools/command.h"
 #include "tools/command_line.h"
+#include "tools/model_flags.h"
 #include "tools/progress.h"
 
 namespace tiercel::tools {
@@ -24,18 +25,6 @@ struct MakeCheckpointFlags {
   bool tables_only = false;
   bool json = false;
 };
-
-Result<CheckpointModel> ParseModel(const std::string& name) {
-  std::string known;
-  for (const CheckpointModel model :
-       {CheckpointModel::kDeepSeekV41Flash, CheckpointModel::kQwen38FlashNext,
-        CheckpointModel::kEngramDemo}) {
-    if (name == Name(model)) return model;
-    known += fmt::format("{}{}", known.empty() ? "" : ", ", Name(model));
-  }
-  return Status(StatusCode::kInvalidArgument,
-                fmt::format("'{}' is not a model; there are {}", name, known));
-}
 
 void PrintReport(const MakeCheckpointFlags& flags, const MakeCheckpointReport& report,
                  double seconds) {

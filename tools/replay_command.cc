@@ -161,9 +161,9 @@ Status SaveMetrics(const ReplayFlags& flags, const Store& store) {
   std::error_code error;
   if (file) std::filesystem::rename(temporary, flags.metrics, error);
   if (file && !error) return Status();
-  return Status(StatusCode::kIoError, fmt::format("{}: the metrics could not be written: {}",
-                                                  flags.metrics,
-                                                  error ? error.message() : "check the folder"));
+  return Status(StatusCode::kIoError,
+                fmt::format("{}: the metrics could not be written: {}", flags.metrics,
+                            error ? error.message() : "check the folder"));
 }
 
 Result<ReplayReport> ServeTrace(const ReplayFlags& flags, const ReplayScheduleOptions& schedule,

@@ -13,9 +13,9 @@
 namespace tiercel::tools {
 namespace {
 
-constexpr std::size_t kReadBytes = std::size_t{64} << 10;
+constexpr std::size_t kTextReadBytes = std::size_t{64} << 10;
 
-Status Invalid(std::string message) {
+Status InvalidText(std::string message) {
   return Status(StatusCode::kInvalidArgument, std::move(message));
 }
 
@@ -107,10 +107,10 @@ class TextReader {
 
   [[nodiscard]] Status EndLine() {
     if (in_array_ && state_ != State::kArrayEnd) {
-      return Invalid(fmt::format("{}: line {}: an array without its end ]", name_, line_));
+      return InvalidText(fmt::format("{}: line {}: an array without its end ]", name_, line_));
     }
     if (state_ == State::kAfterComma) {
-      return Invalid(fmt::format("{}: line {}: no id after the last comma", name_, line_));
+      return InvalidText(fmt::format("{}: line {}: no id after the last comma", name_, line_));
     }
     const bool blank = state_ == State::kLineBegin;
     state_ = State::kLineBegin;
@@ -121,7 +121,7 @@ class TextReader {
   }
 
   [[nodiscard]] Status BadId() const {
-    return Invalid(fmt::format(
+    return InvalidText(fmt::format(
         "{}: line {}, character {}: token {}{}{} is not below {}: another tokenizer's, or no id",
         name_, line_, column_, negative_ ? "-" : "", number_,
         number_ > std::uint64_t{1} << 40 ? "..." : "", options_.id_limit));
@@ -129,7 +129,7 @@ class TextReader {
 
   [[nodiscard]] Status Unexpected(char c) const {
     const auto byte = static_cast<unsigned char>(c);
-    return Invalid(fmt::format(
+    return InvalidText(fmt::format(
         "{}: line {}, character {}: {} is out of place; a line holds ids apart by blanks or "
         "commas, or a JSON array of them",
         name_, line_, column_,
@@ -159,7 +159,7 @@ class U32Reader {
     if (++byte_count_ < sizeof(id_)) return {};
     const auto token = static_cast<std::int32_t>(id_);
     if (token != kDeadToken && id_ >= options_.id_limit) {
-      return Invalid(
+      return InvalidText(
           fmt::format("{}: token {} at position {} is not below {}: the file belongs to another "
                       "tokenizer or is not of 32-bit ids",
                       name_, token, writer_.token_count(), options_.id_limit));
@@ -172,7 +172,7 @@ class U32Reader {
 
   [[nodiscard]] Status Finish() {
     if (byte_count_ != 0) {
-      return Invalid(fmt::format("{}: {} bytes are left over after {} tokens of 4 bytes", name_,
+      return InvalidText(fmt::format("{}: {} bytes are left over after {} tokens of 4 bytes", name_,
                                  byte_count_, writer_.token_count()));
     }
     return writer_.open_token_count() > 0 ? writer_.EndDocument() : Status();
@@ -189,7 +189,7 @@ class U32Reader {
 template <typename Reader>
 Status ReadAll(ByteSource& source, const TraceInputOptions& options, TraceWriter& writer) {
   Reader reader(source.name(), options, writer);
-  std::vector<std::byte> bytes(kReadBytes);
+  std::vector<std::byte> bytes(kTextReadBytes);
   while (true) {
     const Result<std::size_t> size = source.Read(bytes);
     if (!size.ok()) return Status(size.status().code(), std::string(size.status().message()));
@@ -208,7 +208,7 @@ Status ReadAll(ByteSource& source, const TraceInputOptions& options, TraceWriter
 Result<TraceFormat> ParseTraceFormat(const std::string& name) {
   if (name == "text") return TraceFormat::kText;
   if (name == "u32") return TraceFormat::kU32;
-  return Invalid(fmt::format("'{}' is not a format; there are text and u32", name));
+  return InvalidText(fmt::format("'{}' is not a format; there are text and u32", name));
 }
 
 Status ReadTraceInput(ByteSource& source, const TraceInputOptions& options, TraceWriter& writer) {

@@ -51,7 +51,8 @@ TEST(GroupPoolTest, APinnedReaderKeepsItsBytesAndStopsNoOtherReader) {
   ReaderEpochs epochs;
   std::vector<WriteCounters> counters(1);
   constexpr std::uint32_t kSize = 256;
-  Result<std::unique_ptr<GroupPool>> made = GroupPool::Create(kSize, 1 << 20, epochs, counters);
+  Result<std::unique_ptr<GroupPool>> made =
+      GroupPool::Create(kSize, 1 << 20, PolicyOptions{}, epochs, counters);
   ASSERT_TRUE(made.ok()) << made.status().ToString();
   GroupPool& pool = *made.value();
   std::vector<std::byte> bytes(kSize);
@@ -90,7 +91,8 @@ TEST(GroupPoolTest, ReadersThatStayLongSeeNoReuse) {
   ReaderEpochs epochs;
   std::vector<WriteCounters> counters(1);
   constexpr std::uint32_t kSize = 128;
-  Result<std::unique_ptr<GroupPool>> made = GroupPool::Create(kSize, 1 << 17, epochs, counters);
+  Result<std::unique_ptr<GroupPool>> made =
+      GroupPool::Create(kSize, 1 << 17, PolicyOptions{}, epochs, counters);
   ASSERT_TRUE(made.ok()) << made.status().ToString();
   GroupPool& pool = *made.value();
   std::atomic<bool> stop{false};
