@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -42,7 +43,7 @@ class HotSetFaultTest : public ::testing::Test {
 
   /// `faults`: of every device after the store's own. Null: none.
   std::unique_ptr<Store> Open(const FaultOptions* faults) {
-    devices_.clear();
+    counters_.clear();
     StoreOptions options;
     options.dram_budget_bytes = std::uint64_t{32} << 20;
     options.queue_depth = 16;
@@ -61,7 +62,7 @@ class HotSetFaultTest : public ::testing::Test {
           FaultOptions mine = *faults;
           if (paths.size() != 1 || (paths[0] != image_ && paths[0] != keys_)) mine.bit_flip = 0;
           auto faulty = std::make_unique<FaultDevice>(std::move(base).value(), mine);
-          devices_.push_back(faulty.get());
+          counters_.push_back(faulty->counter());
           return OpenedDevice{.device = std::move(faulty), .fallback_reason = ""};
         });
     EXPECT_TRUE(store.ok()) << store.status().ToString();
@@ -87,8 +88,8 @@ class HotSetFaultTest : public ::testing::Test {
 
   FaultCounts Faults() const {
     FaultCounts sum;
-    for (const FaultDevice* device : devices_) {
-      const FaultCounts counts = device->counts();
+    for (const auto& counter : counters_) {
+      const FaultCounts counts = counter();
       sum.io_errors += counts.io_errors;
       sum.no_data += counts.no_data;
       sum.bit_flips += counts.bit_flips;
@@ -102,7 +103,8 @@ class HotSetFaultTest : public ::testing::Test {
   const std::string image_ = scratch_.File("image");
   const std::string keys_ = scratch_.File("keys");
   const std::vector<std::int32_t> tokens_ = made_.RandomTokens(1, 800);
-  std::vector<FaultDevice*> devices_;  ///< Of the open store; good while it lives.
+  /// Of the open store's devices: the loader's are gone when it has ended.
+  std::vector<std::function<FaultCounts()>> counters_;
 };
 
 TEST_F(HotSetFaultTest, WhateverFailsWhatIsServedIsTrue) {

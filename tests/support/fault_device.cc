@@ -248,14 +248,16 @@ void FaultDevice::set_enabled(bool enabled) noexcept {
   shared_->enabled.store(enabled);
 }
 
-FaultCounts FaultDevice::counts() const noexcept {
-  return {.reads = shared_->reads.load(),
-          .io_errors = shared_->io_errors.load(),
-          .no_data = shared_->no_data.load(),
-          .bit_flips = shared_->bit_flips.load(),
-          .delays = shared_->delays.load(),
-          .reorders = shared_->reorders.load(),
-          .bad_range_errors = shared_->bad_range_errors.load()};
+std::function<FaultCounts()> FaultDevice::counter() const {
+  return [shared = shared_]() -> FaultCounts {
+    return {.reads = shared->reads.load(),
+            .io_errors = shared->io_errors.load(),
+            .no_data = shared->no_data.load(),
+            .bit_flips = shared->bit_flips.load(),
+            .delays = shared->delays.load(),
+            .reorders = shared->reorders.load(),
+            .bad_range_errors = shared->bad_range_errors.load()};
+  };
 }
 
 Result<std::unique_ptr<ReadQueue>> FaultDevice::NewQueue() {

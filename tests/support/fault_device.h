@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -53,7 +54,9 @@ class FaultDevice final : public ForwardingDevice {
 
   /// False: reads that are submitted from now on get no fault. True at first.
   void set_enabled(bool enabled) noexcept;
-  [[nodiscard]] FaultCounts counts() const noexcept;
+  [[nodiscard]] FaultCounts counts() const { return counter()(); }
+  /// Tells the same when the device is gone.
+  [[nodiscard]] std::function<FaultCounts()> counter() const;
 
   [[nodiscard]] Result<std::unique_ptr<ReadQueue>> NewQueue() override;
   [[nodiscard]] std::string description() const override;
@@ -62,7 +65,7 @@ class FaultDevice final : public ForwardingDevice {
   struct Shared;
 
  private:
-  std::unique_ptr<Shared> shared_;
+  std::shared_ptr<Shared> shared_;
 };
 
 }  // namespace tiercel::testing
