@@ -6,11 +6,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
-#include <regex>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/histogram.h"
@@ -32,14 +33,56 @@ struct Family {
   std::vector<Sample> samples;
 };
 
+bool IsDigit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+/// A letter, _ or one of `more` first, then also digits.
+bool IsName(std::string_view text, std::string_view more) {
+  const auto may_begin = [more](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+           more.find(c) != std::string_view::npos;
+  };
+  return !text.empty() && may_begin(text[0]) &&
+         std::ranges::all_of(text, [&](char c) { return may_begin(c) || IsDigit(c); });
+}
+
+/// Takes the digits that `text` begins with; whether there were any.
+bool TakeDigits(std::string_view& text) {
+  const auto end = std::ranges::find_if_not(text, IsDigit);
+  const auto count = static_cast<std::size_t>(end - text.begin());
+  text.remove_prefix(count);
+  return count > 0;
+}
+
+void TakeSign(std::string_view& text) {
+  if (text.starts_with('+') || text.starts_with('-')) text.remove_prefix(1);
+}
+
+/// [sign] Inf, NaN, or digits[.digits][e[sign]digits].
+bool IsNumber(std::string_view text) {
+  TakeSign(text);
+  if (text == "Inf" || text == "NaN") return true;
+  if (!TakeDigits(text)) return false;
+  if (text.starts_with('.')) {
+    text.remove_prefix(1);
+    if (!TakeDigits(text)) return false;
+  }
+  if (text.starts_with('e') || text.starts_with('E')) {
+    text.remove_prefix(1);
+    TakeSign(text);
+    if (!TakeDigits(text)) return false;
+  }
+  return text.empty();
+}
+
 /// Reads labels `a="b",c="d"` up to the closing brace. Adds a failure where they are none.
 std::map<std::string, std::string> ParseLabels(const std::string& line, std::size_t& at) {
   std::map<std::string, std::string> labels;
-  static const std::regex label_name("[a-zA-Z_][a-zA-Z0-9_]*");
   while (line.at(at) != '}') {
     const std::size_t equals = line.find("=\"", at);
     const std::string name = line.substr(at, equals - at);
-    EXPECT_TRUE(equals != std::string::npos && std::regex_match(name, label_name)) << line;
+    EXPECT_TRUE(equals != std::string::npos && IsName(name, "")) << line;
     std::string value;
     for (at = equals + 2; line.at(at) != '"'; ++at) {
       if (line[at] == '\\') {
@@ -59,16 +102,14 @@ std::map<std::string, std::string> ParseLabels(const std::string& line, std::siz
 }
 
 Sample ParseSample(const std::string& line) {
-  static const std::regex name("[a-zA-Z_:][a-zA-Z0-9_:]*");
-  static const std::regex number(R"([+-]?(Inf|NaN|[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?))");
   Sample sample;
   std::size_t at = line.find_first_of("{ ");
   sample.name = line.substr(0, at);
-  EXPECT_TRUE(std::regex_match(sample.name, name)) << line;
+  EXPECT_TRUE(IsName(sample.name, ":")) << line;
   if (at != std::string::npos && line[at] == '{') sample.labels = ParseLabels(line, ++at);
   EXPECT_EQ(line.at(at), ' ') << line;
   const std::string value = line.substr(at + 1);
-  EXPECT_TRUE(std::regex_match(value, number)) << line;
+  EXPECT_TRUE(IsNumber(value)) << line;
   sample.value = std::stod(value);
   return sample;
 }
