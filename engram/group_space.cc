@@ -5,14 +5,14 @@
 namespace tiercel {
 namespace {
 
-__extension__ using Uint128 = unsigned __int128;
+__extension__ using WideMix = unsigned __int128;
 
 constexpr std::uint64_t kTwo63 = std::uint64_t{1} << 63;
 
 /// a * b mod d for a, b < d < 2^40.
 std::uint64_t MultiplyModulo(std::uint64_t a, std::uint64_t b, const Divisor& d) noexcept {
   if (d.value() <= std::uint64_t{1} << 32) return d.Remainder(a * b);
-  return static_cast<std::uint64_t>(Uint128{a} * b % d.value());
+  return static_cast<std::uint64_t>(WideMix{a} * b % d.value());
 }
 
 /// a^-1 mod d for a prime d that does not divide a: a^(d-2), by Fermat.
@@ -35,7 +35,7 @@ GroupSpace::GroupSpace(std::span<const std::uint64_t> sizes, std::span<const std
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     heads_.push_back({Divisor(sizes[i]), offsets[i]});
   }
-  const Uint128 range_size = Uint128{1} << (range == MixRange::kSigned64 ? 64 : 63);
+  const WideMix range_size = WideMix{1} << (range == MixRange::kSigned64 ? 64 : 63);
   for (const Head& head : heads_) {
     if (product_ >= range_size) break;
     const auto before = static_cast<std::uint64_t>(product_);
@@ -51,7 +51,7 @@ void GroupSpace::RowsOfMix(std::uint64_t mix, RowId* rows) const noexcept {
   }
 }
 
-std::optional<std::uint64_t> GroupSpace::Represent(Uint128 value) const noexcept {
+std::optional<std::uint64_t> GroupSpace::Represent(WideMix value) const noexcept {
   if (value < kTwo63) return static_cast<std::uint64_t>(value);
   if (range_ == MixRange::kUnsigned63 || product_ - value > kTwo63) return std::nullopt;
   // value - product, in [-2^63, 0). Unambiguous: were the product below 2^64, every
@@ -71,7 +71,7 @@ std::optional<std::uint64_t> GroupSpace::KeyOfRows(std::span<const RowId> rows) 
   assert(rows.size() == heads_.size());
   // Garner's mixed-radix form: value = v_0 + v_1 p_0 + v_2 p_0 p_1 + ... All but the last
   // partial sums are below a product that is below 2^64; the last is below 2^104.
-  Uint128 value = 0;
+  WideMix value = 0;
   for (std::size_t i = 0; i < digits_.size(); ++i) {
     const Divisor& size = heads_[i].size;
     const std::uint64_t remainder = Index(rows[i]) - heads_[i].offset;
@@ -80,7 +80,7 @@ std::optional<std::uint64_t> GroupSpace::KeyOfRows(std::span<const RowId> rows) 
     const std::uint64_t missing =
         remainder >= known ? remainder - known : remainder + size.value() - known;
     const std::uint64_t digit = MultiplyModulo(missing, digits_[i].inverse, size);
-    value += Uint128{digit} * digits_[i].product_before;
+    value += WideMix{digit} * digits_[i].product_before;
   }
   const std::optional<std::uint64_t> key = Represent(value);
   if (!key) return std::nullopt;

@@ -16,8 +16,8 @@ HitCurve ReferenceCurve(RecipeKind kind) {
   HitCurve curve{.source = kSource, .points = {}};
   switch (kind) {
     case RecipeKind::kDeepSeekV41:  // 2-, 3- and 4-grams.
-      curve.points = {{15'680, 0.3804},    {62'720, 0.4873},    {250'880, 0.5747},
-                      {1'003'520, 0.6532}, {4'014'080, 0.7245}, {16'056'320, 0.7803}};
+      curve.points = {{15'655, 0.4011},    {62'620, 0.5056},    {250'480, 0.5904},
+                      {1'001'920, 0.6628}, {4'007'680, 0.7283}, {16'030'720, 0.7688}};
       break;
     case RecipeKind::kQwen38:  // 2- and 3-grams of raw ids.
       curve.points = {{25'931, 0.4911},    {103'724, 0.5898},   {414'896, 0.6772},
