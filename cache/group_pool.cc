@@ -46,12 +46,9 @@ GroupPool::Plan GroupPool::LargestPlan(std::uint32_t group_size_bytes, std::uint
   return PlanFor(group_size_bytes, fits, options);
 }
 
-Result<std::unique_ptr<GroupPool>> GroupPool::Create(std::uint32_t group_size_bytes,
-                                                     std::uint64_t budget_bytes,
-                                                     const PolicyOptions& options,
-                                                     ReaderEpochs& epochs,
-                                                     std::span<WriteCounters> counters,
-                                                     const MemoryOptions& memory) {
+Result<std::unique_ptr<GroupPool>> GroupPool::Create(
+    std::uint32_t group_size_bytes, std::uint64_t budget_bytes, const PolicyOptions& options,
+    ReaderEpochs& epochs, std::span<WriteCounters> counters, const MemoryOptions& memory) {
   const Plan plan = LargestPlan(group_size_bytes, budget_bytes, options);
   if (plan.slot_count < kSlotsMin) {
     return Status(

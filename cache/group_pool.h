@@ -45,12 +45,9 @@ class GroupPool {
   /// Takes memory for as many groups as fit `budget_bytes` beside what `options` ask for.
   /// `epochs` and `counters`, one entry a space, must outlive it.
   /// Errors: kResourceExhausted (fewer than kSlotsMin fit), and as Slab::Map().
-  [[nodiscard]] static Result<std::unique_ptr<GroupPool>> Create(std::uint32_t group_size_bytes,
-                                                                 std::uint64_t budget_bytes,
-                                                                 const PolicyOptions& options,
-                                                                 ReaderEpochs& epochs,
-                                                                 std::span<WriteCounters> counters,
-                                                                 const MemoryOptions& memory = {});
+  [[nodiscard]] static Result<std::unique_ptr<GroupPool>> Create(
+      std::uint32_t group_size_bytes, std::uint64_t budget_bytes, const PolicyOptions& options,
+      ReaderEpochs& epochs, std::span<WriteCounters> counters, const MemoryOptions& memory = {});
   GroupPool(const GroupPool&) = delete;
   GroupPool& operator=(const GroupPool&) = delete;
 

@@ -173,7 +173,7 @@ class U32Reader {
   [[nodiscard]] Status Finish() {
     if (byte_count_ != 0) {
       return InvalidText(fmt::format("{}: {} bytes are left over after {} tokens of 4 bytes", name_,
-                                 byte_count_, writer_.token_count()));
+                                     byte_count_, writer_.token_count()));
     }
     return writer_.open_token_count() > 0 ? writer_.EndDocument() : Status();
   }
