@@ -197,24 +197,18 @@ void cache_hit_2_threads(benchmark::State& state) {
   LookUpBatches(state);
 }
 
-void decode_token_hit(benchmark::State& state) {
-  GroupCache* const cache = g_cache.get();
-  const Table output(kTokenGroups * kGroupBytes);
-  constexpr std::size_t kTokens = 1 << 16;
-  const std::vector<std::uint64_t> keys = RandomNumbers(kTokens * kTokenGroups, g_cached_keys, 7);
-  std::vector<std::uint32_t> spaces(kTokenGroups);
-  std::vector<GroupTarget> targets(kTokenGroups);
-  for (std::uint32_t i = 0; i < kTokenGroups; ++i) {
-    spaces[i] = i;
-    targets[i].destination = output.bytes() + i * kGroupBytes;
-  }
-  std::vector<std::uint8_t> hits(kTokenGroups);
+/// Tokens with keys of their own that a benchmark of single tokens goes round.
+constexpr std::size_t kTokens = 1 << 16;
+
+/// Times one token after another: `prepare(token)` is not counted, `work(token)` is.
+template <typename Prepare, typename Work>
+void MeasureTokens(benchmark::State& state, Prepare&& prepare, Work&& work) {
   Histogram latency_ns;
   std::size_t token = 0;
   for (auto _ : state) {
-    for (std::size_t i = 0; i < kTokenGroups; ++i) targets[i].key = keys[token * kTokenGroups + i];
+    prepare(token);
     const auto start = std::chrono::steady_clock::now();
-    benchmark::DoNotOptimize(cache->Lookup(spaces, targets, hits));
+    work(token);
     benchmark::ClobberMemory();
     const auto stop = std::chrono::steady_clock::now();
     latency_ns.Add(static_cast<std::uint64_t>((stop - start).count()));
@@ -225,35 +219,49 @@ void decode_token_hit(benchmark::State& state) {
   state.counters["p99_ns"] = static_cast<double>(latency_ns.Percentile(0.99));
 }
 
+void decode_token_hit(benchmark::State& state) {
+  GroupCache* const cache = g_cache.get();
+  const Table output(kTokenGroups * kGroupBytes);
+  const std::vector<std::uint64_t> keys = RandomNumbers(kTokens * kTokenGroups, g_cached_keys, 7);
+  std::vector<std::uint32_t> spaces(kTokenGroups);
+  std::vector<GroupTarget> targets(kTokenGroups);
+  for (std::uint32_t i = 0; i < kTokenGroups; ++i) {
+    spaces[i] = i;
+    targets[i].destination = output.bytes() + i * kGroupBytes;
+  }
+  std::vector<std::uint8_t> hits(kTokenGroups);
+  MeasureTokens(
+      state,
+      [&](std::size_t token) {
+        for (std::size_t i = 0; i < kTokenGroups; ++i) {
+          targets[i].key = keys[token * kTokenGroups + i];
+        }
+      },
+      [&](std::size_t /*token*/) {
+        benchmark::DoNotOptimize(cache->Lookup(spaces, targets, hits));
+      });
+}
+
 /// The limit of decode_token_hit: copies of six groups whose places are known.
 void raw_token_copy(benchmark::State& state) {
   const std::byte* const table = FlatTable();
   const Table output(kTokenGroups * kGroupBytes);
   constexpr std::size_t kAheadBytes = 8 * 64;  // More is slower, as in the cache.
-  constexpr std::size_t kTokens = 1 << 16;
   const std::vector<std::uint64_t> groups =
       RandomNumbers(kTokens * kTokenGroups, g_memory_bytes / kGroupBytes, 7);
-  Histogram latency_ns;
-  std::size_t token = 0;
-  for (auto _ : state) {
-    const std::uint64_t* const ids = groups.data() + token * kTokenGroups;
-    const auto start = std::chrono::steady_clock::now();
-    for (std::size_t i = 0; i < kTokenGroups; ++i) {
-      for (std::size_t offset = 0; offset < kAheadBytes; offset += 64) {
-        __builtin_prefetch(table + ids[i] * kGroupBytes + offset);
-      }
-    }
-    for (std::size_t i = 0; i < kTokenGroups; ++i) {
-      std::memcpy(output.bytes() + i * kGroupBytes, table + ids[i] * kGroupBytes, kGroupBytes);
-    }
-    benchmark::ClobberMemory();
-    const auto stop = std::chrono::steady_clock::now();
-    latency_ns.Add(static_cast<std::uint64_t>((stop - start).count()));
-    token = (token + 1) % kTokens;
-  }
-  state.SetItemsProcessed(state.iterations());
-  state.counters["p50_ns"] = static_cast<double>(latency_ns.Percentile(0.50));
-  state.counters["p99_ns"] = static_cast<double>(latency_ns.Percentile(0.99));
+  MeasureTokens(
+      state, [](std::size_t /*token*/) {},
+      [&](std::size_t token) {
+        const std::uint64_t* const ids = groups.data() + token * kTokenGroups;
+        for (std::size_t i = 0; i < kTokenGroups; ++i) {
+          for (std::size_t offset = 0; offset < kAheadBytes; offset += 64) {
+            __builtin_prefetch(table + ids[i] * kGroupBytes + offset);
+          }
+        }
+        for (std::size_t i = 0; i < kTokenGroups; ++i) {
+          std::memcpy(output.bytes() + i * kGroupBytes, table + ids[i] * kGroupBytes, kGroupBytes);
+        }
+      });
 }
 
 void Register() {
