@@ -21,7 +21,7 @@
 #include "tools/replay_engine.h"
 #include "tools/replay_report.h"
 #include "tools/replay_schedule.h"
-#include "tools/token_file.h"
+#include "tools/token_trace.h"
 
 namespace tiercel::tools {
 namespace {
@@ -55,8 +55,7 @@ struct ReplayFlags {
 
 /// A trace, as far as it is served.
 struct Trace {
-  std::vector<std::uint64_t> offsets;
-  std::vector<std::int32_t> tokens;
+  TokenTrace served;
   ReplayExtent extent;
 };
 
@@ -115,24 +114,15 @@ std::uint64_t IdLimit(const ReplayFlags& flags, const RecipeParameters& paramete
 
 Result<Trace> LoadTrace(const ReplayFlags& flags, const ReplayScheduleOptions& schedule,
                         std::uint64_t id_limit) {
-  Trace trace;
-  Result<std::vector<std::uint64_t>> offsets = ReadOffsets(flags.offsets);
-  if (!offsets.ok()) return ErrorOf(offsets);
-  trace.offsets = std::move(offsets).value();
-  trace.extent = MeasureSchedule(trace.offsets, schedule);
+  ReplayExtent extent;
   // Only what is served stays in memory, or a long trace would be counted as ours.
-  Result<TokenFile> file =
-      ReadTokens(flags.tokens, {.keep_count_max = trace.extent.position_end, .id_limit = id_limit});
-  if (!file.ok()) return ErrorOf(file);
-  if (file.value().token_count != trace.offsets.back()) {
-    return Status(
-        StatusCode::kInvalidArgument,
-        fmt::format("{} ends at token {}, but {} holds {} tokens: they do not belong "
-                    "together",
-                    flags.offsets, trace.offsets.back(), flags.tokens, file.value().token_count));
-  }
-  trace.tokens = std::move(file.value().tokens);
-  return trace;
+  Result<TokenTrace> served = LoadTokenTrace({.tokens = flags.tokens, .offsets = flags.offsets},
+                                             id_limit, [&](std::span<const std::uint64_t> offsets) {
+                                               extent = MeasureSchedule(offsets, schedule);
+                                               return extent.position_end;
+                                             });
+  if (!served.ok()) return ErrorOf(served);
+  return Trace{.served = std::move(served).value(), .extent = extent};
 }
 
 /// Begins to load the hot set that the options name, and waits for it where they say so.
@@ -192,7 +182,8 @@ Result<ReplayReport> ServeTrace(const ReplayFlags& flags, const ReplayScheduleOp
     return !Interrupted();
   };
   if (Status status = BeginHotSet(flags, *store.value()); !status.ok()) return status;
-  Result<ReplayReport> report = Replay(*store.value(), trace.tokens, trace.offsets, options);
+  Result<ReplayReport> report =
+      Replay(*store.value(), trace.served.tokens, trace.served.offsets, options);
   if (!report.ok()) return report;
   report.value().hot_set = store.value()->HotSet();
   if (Status status = SaveHotSet(flags, *store.value()); !status.ok()) return status;

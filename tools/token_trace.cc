@@ -57,12 +57,16 @@ Result<TracePaths> FindTrace(const std::string& path, const std::string& offsets
   return paths;
 }
 
-Result<TokenTrace> LoadTokenTrace(const TracePaths& paths, std::uint64_t id_limit) {
+Result<TokenTrace> LoadTokenTrace(
+    const TracePaths& paths, std::uint64_t id_limit,
+    const std::function<std::uint64_t(std::span<const std::uint64_t>)>& keep_count) {
   TokenTrace trace;
   Result<std::vector<std::uint64_t>> offsets = ReadOffsets(paths.offsets);
   if (!offsets.ok()) return std::move(offsets).TakeStatus();
   trace.offsets = std::move(offsets).value();
-  Result<TokenFile> file = ReadTokens(paths.tokens, {.id_limit = id_limit});
+  ReadTokensOptions options{.id_limit = id_limit};
+  if (keep_count) options.keep_count_max = keep_count(trace.offsets);
+  Result<TokenFile> file = ReadTokens(paths.tokens, options);
   if (!file.ok()) return std::move(file).TakeStatus();
   if (file.value().token_count != trace.offsets.back()) {
     return Status(

@@ -2,6 +2,8 @@
 #define TIERCEL_TOOLS_TOKEN_TRACE_H_
 
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,9 +32,13 @@ struct TokenTrace {
 };
 
 /// Reads both files. Ids must lie below `id_limit`.
+///   keep_count  of the offsets: how many tokens, from the first on, are kept in memory.
+///               Null: all. The others are checked all the same.
 /// Errors: as ReadTokens() and ReadOffsets(); kInvalidArgument where they do not belong
 /// together.
-[[nodiscard]] Result<TokenTrace> LoadTokenTrace(const TracePaths& paths, std::uint64_t id_limit);
+[[nodiscard]] Result<TokenTrace> LoadTokenTrace(
+    const TracePaths& paths, std::uint64_t id_limit,
+    const std::function<std::uint64_t(std::span<const std::uint64_t>)>& keep_count = nullptr);
 
 /// What is in a trace.
 struct TraceSummary {
