@@ -41,6 +41,10 @@ constexpr double kSliceNgramsMin = 64.0;
 /// it slots grow in proportion. Only its address space is taken.
 constexpr std::uint64_t kProbeBytes = std::uint64_t{64} << 20;
 
+/// Room for expectations, as a share of the n-grams that are known ahead: those that come
+/// more than once take one entry.
+constexpr double kExpectedShare = 0.65;
+
 /// The rate of hits where `misses` of each slice, shape [slices], stand for all of `uses`.
 CurveRate HitRate(std::span<const std::uint64_t> misses, double uses, double sample_fraction) {
   CurveRate result;
@@ -123,6 +127,15 @@ class Simulation {
            static_cast<double>(trace_.slices.size());
   }
 
+  /// The queue of known tokens as it is in one slice: its share of all accesses.
+  [[nodiscard]] KnownQueue KnownIn(const AccessTrace& trace) const noexcept {
+    const auto all_tokens = static_cast<double>(trace_.warm_token_count + trace_.token_count);
+    const double known = static_cast<double>(options_.known_token_count) *
+                         static_cast<double>(trace.items.size()) / all_tokens;
+    return {.access_count = static_cast<std::uint64_t>(known),
+            .expected_max = static_cast<std::uint64_t>(known * kExpectedShare)};
+  }
+
   const GroupTraceImpl& trace_;
   const CurveOptions& options_;
   const std::size_t order_count_;
@@ -159,7 +172,10 @@ Result<CurvePoint> Simulation::PlanPoint(const Curve& curve, CurvePolicy policy,
   if (policy == CurvePolicy::kOurs) {
     const auto group_size_bytes =
         static_cast<std::uint32_t>(curve.ngram_size_bytes / curve.layer_count);
-    Result<std::uint64_t> count = CacheNgramCount(size_bytes, group_size_bytes, curve.layer_count);
+    const auto expected_ngrams = static_cast<std::uint64_t>(
+        kExpectedShare * static_cast<double>(options_.known_token_count * order_count_));
+    Result<std::uint64_t> count =
+        CacheNgramCount(size_bytes, group_size_bytes, curve.layer_count, expected_ngrams);
     if (!count.ok()) return std::move(count).TakeStatus();
     point.ngram_count = count.value();
   }
@@ -186,7 +202,7 @@ bool Simulation::Run(const Curve& curve, CurvePolicy policy, CurvePoint& point,
         stopped =
             stopped || (options_.progress && !options_.progress(done, point_count * slice_count));
         if (stopped) return std::vector<std::uint64_t>(order_count_);
-        return SimulateMisses(EntryOf(policy).sim_policy, trace, capacity);
+        return SimulateMisses(EntryOf(policy).sim_policy, trace, capacity, KnownIn(trace));
       });
   point.hit_rate = rates.all;
   point.order_hit_rates = std::move(rates.orders);
@@ -218,17 +234,20 @@ std::vector<CurvePolicy> AllCurvePolicies() {
 }
 
 Result<std::uint64_t> CacheNgramCount(std::uint64_t size_bytes, std::uint32_t group_size_bytes,
-                                      std::uint32_t layer_count) {
+                                      std::uint32_t layer_count,
+                                      std::uint64_t expected_ngrams_max) {
   if (size_bytes == 0 || layer_count == 0) {
     return Status(StatusCode::kInvalidArgument, "a cache of no bytes, or for no layers");
   }
   GroupCacheOptions options;
   options.budget_bytes = std::min(size_bytes, kProbeBytes);
   options.group_size_bytes.assign(layer_count, group_size_bytes);
+  const double times = static_cast<double>(size_bytes) / static_cast<double>(options.budget_bytes);
+  options.expected_groups_max =
+      static_cast<std::uint64_t>(static_cast<double>(expected_ngrams_max * layer_count) / times);
   Result<std::unique_ptr<GroupCache>> cache = GroupCache::Create(options);
   if (!cache.ok()) return std::move(cache).TakeStatus();
   const auto groups = static_cast<double>(cache.value()->capacity_groups());
-  const double times = static_cast<double>(size_bytes) / static_cast<double>(options.budget_bytes);
   return static_cast<std::uint64_t>(groups * times / layer_count);
 }
 

@@ -30,6 +30,7 @@ struct CurveFlags {
   double warm_fraction = 0.5;
   std::optional<double> sample_fraction;
   std::uint64_t seed = 1;
+  std::uint64_t known_token_count = 0;
   bool orders = false;
   std::string svg;
   bool json = false;
@@ -43,6 +44,7 @@ CurveRun RunOf(const CurveFlags& flags) {
   run.warm_fraction = flags.warm_fraction;
   run.sample_fraction = flags.sample_fraction;
   run.seed = flags.seed;
+  run.known_token_count = flags.known_token_count;
   for (const std::string& size : flags.sizes) {
     run.size_bytes.push_back(OrUsage("--sizes", ParseByteSize(size)));
   }
@@ -122,6 +124,9 @@ Command AddCurveCommand(CLI::App& program) {
   app->add_option("--seed", flags->seed, "Which n-grams are in the sample")
       ->type_name("S")
       ->capture_default_str();
+  app->add_option("--known-tokens", flags->known_token_count,
+                  "Tokens that wait in a queue, known ahead to `ours`")
+      ->type_name("TOKENS");
   app->add_flag("--orders", flags->orders, "A table for each order of n-grams, too");
   app->add_option("--svg", flags->svg, "Draw the curves")->type_name("FILE");
   app->add_flag("--json", flags->json, "Print the report as JSON");

@@ -24,6 +24,7 @@ struct CurveRun {
   std::uint64_t seed = 1;
   std::vector<CurvePolicy> policies;
   std::vector<std::uint64_t> size_bytes;
+  std::uint64_t known_token_count = 0;
 };
 
 /// Reads the trace, serves it in the order of a replay, simulates. Draws a bar on a

@@ -1,6 +1,7 @@
 #ifndef TIERCEL_CACHE_SIM_GROUP_POLICY_H_
 #define TIERCEL_CACHE_SIM_GROUP_POLICY_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -18,21 +19,45 @@ namespace tiercel {
 /// (a dense array finds the slot; the real one refuses an insertion in a million) and
 /// limbo (64 slots or so).
 ///
+/// With `known_count` > 0 the next so many accesses are known at any time, as those of a
+/// queue of prompts are: each is expected when it comes into sight and released when it is
+/// made. The table of expectations has room for `expected_max` items at a time.
+///
 /// Threading: one thread at a time.
 class GroupPolicySim {
  public:
-  GroupPolicySim(const AccessTrace& trace, std::uint64_t capacity)
+  GroupPolicySim(const AccessTrace& trace, std::uint64_t capacity, std::uint64_t known_count = 0,
+                 std::uint64_t expected_max = 0)
       : trace_(trace),
+        options_{.space_count = trace.class_count,
+                 .expected_groups_max = expected_max,
+                 .expected_span = std::max<std::uint64_t>(known_count, 1)},
+        known_count_(known_count),
+        noted_(known_count > 0 ? trace.items.size() : 0),
         slots_(trace.item_count(), Policy::kNoSlot),
         items_(capacity),
         records_(capacity),
-        workspace_(Policy::WorkspaceBytes(capacity, OptionsOf(trace)) / sizeof(Line)),
-        policy_(records_, std::as_writable_bytes(std::span(workspace_)), OptionsOf(trace)) {}
+        workspace_(Policy::WorkspaceBytes(capacity, options_) / sizeof(Line)),
+        policy_(records_, std::as_writable_bytes(std::span(workspace_)), options_) {}
   GroupPolicySim(const GroupPolicySim&) = delete;
   GroupPolicySim& operator=(const GroupPolicySim&) = delete;
 
-  /// Asks for `item`, and takes it in where it is missing. Returns whether it was there.
+  /// Asks for `item`, the next of the trace, and takes it in where it is missing. Returns
+  /// whether it was there.
   bool Access(std::uint32_t item) noexcept {
+    if (known_count_ == 0) return Serve(item);
+    for (; seen_ < trace_.items.size() && seen_ <= served_ + known_count_; ++seen_) {
+      const std::uint32_t ahead = trace_.items[seen_];
+      noted_[seen_] = policy_.Expect(HashOf(ahead), slots_[ahead], seen_);
+    }
+    const bool hit = Serve(item);
+    if (noted_[served_]) policy_.Release(HashOf(item), slots_[item]);
+    ++served_;
+    return hit;
+  }
+
+ private:
+  bool Serve(std::uint32_t item) noexcept {
     if (slots_[item] != Policy::kNoSlot) {
       policy_.CountUse(records_[slots_[item]]);
       return true;
@@ -48,21 +73,25 @@ class GroupPolicySim {
     SlotRecord& record = records_[slot];
     record.key = trace_.keys[item];
     record.space = trace_.classes[item];
-    policy_.Add(slot, HashGroup(record.space, record.key));
+    policy_.Add(slot, HashOf(item));
     slots_[item] = slot;
     items_[slot] = item;
     return false;
   }
 
- private:
   struct alignas(64) Line {
     std::byte bytes[64];
   };
-  static PolicyOptions OptionsOf(const AccessTrace& trace) noexcept {
-    return {.space_count = trace.class_count};
+  [[nodiscard]] std::uint64_t HashOf(std::uint32_t item) const noexcept {
+    return HashGroup(trace_.classes[item], trace_.keys[item]);
   }
 
   const AccessTrace& trace_;
+  const PolicyOptions options_;
+  const std::uint64_t known_count_;
+  std::size_t seen_ = 0;              ///< Accesses before this one were looked at.
+  std::size_t served_ = 0;            ///< Accesses before this one were made.
+  std::vector<bool> noted_;           ///< Shape [accesses], if any are known ahead: was there room?
   std::vector<std::uint32_t> slots_;  ///< Shape [items]: where each lies.
   std::vector<std::uint32_t> items_;  ///< Shape [slots].
   std::vector<SlotRecord> records_;

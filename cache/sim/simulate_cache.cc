@@ -26,7 +26,7 @@ std::vector<std::uint64_t> CountMisses(const AccessTrace& trace, Cache cache) {
 }  // namespace
 
 std::vector<std::uint64_t> SimulateMisses(SimPolicy policy, const AccessTrace& trace,
-                                          std::uint64_t capacity) {
+                                          std::uint64_t capacity, const KnownQueue& known) {
   assert(capacity > 0);
   // More room than items is no use, and some policies take memory for all of it.
   capacity = std::min<std::uint64_t>(capacity, std::max(trace.item_count(), 1U));
@@ -38,7 +38,8 @@ std::vector<std::uint64_t> SimulateMisses(SimPolicy policy, const AccessTrace& t
     case SimPolicy::kTinyLfu:
       return CountMisses(trace, TinyLfuSim(trace.item_count(), capacity));
     case SimPolicy::kGroupPolicy:
-      return CountMisses(trace, GroupPolicySim(trace, capacity));
+      return CountMisses(trace,
+                         GroupPolicySim(trace, capacity, known.access_count, known.expected_max));
     case SimPolicy::kTopK:
       return CountMisses(trace, TopKSim(trace, capacity));
     case SimPolicy::kClairvoyant:

@@ -32,10 +32,12 @@ enum class CurvePolicy : std::uint8_t {
 
 /// N-grams that a store's cache of `size_bytes` holds, by its own plan: metadata counted,
 /// each n-gram with the groups of all layers, where one group has `group_size_bytes`.
+///   expected_ngrams_max  n-grams that the cache can remember as wanted by waiting prompts.
 /// Errors: kInvalidArgument, kResourceExhausted (no useful number of them).
 [[nodiscard]] Result<std::uint64_t> CacheNgramCount(std::uint64_t size_bytes,
                                                     std::uint32_t group_size_bytes,
-                                                    std::uint32_t layer_count);
+                                                    std::uint32_t layer_count,
+                                                    std::uint64_t expected_ngrams_max = 0);
 
 struct GroupTraceImpl;
 
@@ -56,6 +58,9 @@ struct CurveOptions {
   std::vector<CurvePolicy> policies;      ///< Not empty.
   std::vector<std::uint64_t> size_bytes;  ///< Of caches; not empty.
   std::uint32_t row_size_bytes = 0;       ///< > 0
+  /// Tokens that wait in a queue, so that kOurs knows which n-grams come next; the memory
+  /// for that is counted. 0: none wait. The other policies are as they were.
+  std::uint64_t known_token_count = 0;
   /// Called between simulations with those done and all. False stops.
   std::function<bool(std::uint64_t done, std::uint64_t total)> progress;
 };

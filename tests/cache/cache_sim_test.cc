@@ -371,6 +371,22 @@ TEST(SimulateMissesTest, EveryPolicyHitsAllThatFits) {
 }
 
 // The real cache keeps up to 64 slots in limbo, so its hits are a little fewer.
+TEST(GroupPolicySimTest, AKnownQueueSavesMissesTheMoreTheLongerItIs) {
+  const AccessTrace trace = SkewedTrace(10, 200'000, 200);
+  const std::uint64_t capacity = 500;
+  const auto misses = [&](std::uint64_t known_count) {
+    return SimulateMisses(SimPolicy::kGroupPolicy, trace, capacity,
+                          {.access_count = known_count, .expected_max = trace.item_count()})
+        .at(0);
+  };
+  const std::uint64_t blind = misses(0);
+  const std::uint64_t near = misses(2'000);
+  const std::uint64_t all = misses(trace.items.size());
+  EXPECT_LT(near, blind);
+  EXPECT_LT(all, near);
+  EXPECT_GE(all, Misses(SimPolicy::kClairvoyant, trace, capacity));
+}
+
 TEST(GroupPolicySimTest, HitsAsTheRealCacheDoes) {
   constexpr std::uint32_t kGroupBytes = 64;
   GroupCacheOptions options;
