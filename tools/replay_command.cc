@@ -4,11 +4,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
-#include <fstream>
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "tiercel/checkpoint.h"
@@ -21,6 +20,7 @@
 #include "tools/replay_engine.h"
 #include "tools/replay_report.h"
 #include "tools/replay_schedule.h"
+#include "tools/token_file.h"
 #include "tools/token_trace.h"
 
 namespace tiercel::tools {
@@ -144,16 +144,8 @@ Status SaveHotSet(const ReplayFlags& flags, const Store& store) {
 /// were before.
 Status SaveMetrics(const ReplayFlags& flags, const Store& store) {
   if (flags.metrics.empty()) return Status();
-  const std::string temporary = flags.metrics + ".tmp";
-  std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
-  file << store.WriteMetrics();
-  file.close();
-  std::error_code error;
-  if (file) std::filesystem::rename(temporary, flags.metrics, error);
-  if (file && !error) return Status();
-  return Status(StatusCode::kIoError,
-                fmt::format("{}: the metrics could not be written: {}", flags.metrics,
-                            error ? error.message() : "check the folder"));
+  const std::string text = store.WriteMetrics();
+  return WriteOutput(flags.metrics, std::as_bytes(std::span(text)));
 }
 
 Result<ReplayReport> ServeTrace(const ReplayFlags& flags, const ReplayScheduleOptions& schedule,
