@@ -14,6 +14,7 @@
 #include "tiercel/hasher.h"
 #include "tiercel/hot_set.h"
 #include "tiercel/memory_options.h"
+#include "tiercel/prefetch.h"
 #include "tiercel/status.h"
 #include "tiercel/token_map.h"
 #include "tiercel/types.h"
@@ -59,15 +60,10 @@ struct StoreOptions {
   std::shared_ptr<const TokenMap> token_map;
   /// Layers to serve; empty means all of them.
   std::vector<std::uint32_t> layer_ids;
+  PrefetchLimits prefetch;  ///< Of tickets, out of the budget.
   /// Receives lines that a person should see, such as a fallback from io_uring.
   /// Null: stderr. Called from Open() and from I/O threads, one call at a time.
   std::function<void(std::string_view)> log;
-};
-
-/// What a lookup writes for each row.
-enum class RowOutput : std::uint8_t {
-  kStored,  ///< The row's stored bytes, scales included.
-  kBf16,    ///< value_count bfloat16, dequantised (see row_format.h).
 };
 
 /// Where one layer's rows of a batch go.
@@ -177,6 +173,25 @@ class Store {
   /// row_status, and the whole is kPartial.
   [[nodiscard]] Status LookupRows(std::span<const RowId> rows, const LayerOutput& output,
                                   RowOutput format = RowOutput::kStored);
+
+  /// Begins to fetch what Lookup() would, and returns: rows that are in DRAM are copied
+  /// (see HitCopy), the others are read while the caller goes on. Never waits for a read.
+  /// Tokens are copied; destinations must stay until the ticket is done with them.
+  ///
+  ///   layers  in the order in which the model needs them; each id once.
+  ///
+  /// Errors: kInvalidArgument (as Lookup(); a stride below the row's size, a layer named
+  /// twice, no layer), kNotFound (a layer that is not served), kResourceExhausted (a limit
+  /// of PrefetchLimits is reached, with WhenFull::kRefuse; or the batch alone is beyond
+  /// it). No ticket then; outputs are unspecified, nothing writes to them later.
+  ///
+  /// REQUIRES: no output overlaps another span of the call or of a ticket under way.
+  [[nodiscard]] Result<Ticket> Start(std::span<const TokenRun> runs,
+                                     std::span<const PrefetchLayer> layers,
+                                     const PrefetchOptions& options = {});
+  /// The same for row ids, as LookupRows() takes them.
+  [[nodiscard]] Result<Ticket> StartRows(std::span<const RowId> rows, const PrefetchLayer& layer,
+                                         const PrefetchOptions& options = {});
 
   /// Bytes that one row takes in an output. Errors: kNotFound.
   [[nodiscard]] Result<std::uint32_t> OutputRowSizeBytes(std::uint32_t layer_id,

@@ -44,6 +44,12 @@ enum class RowStatus : std::uint8_t {
 /// "OK", "DEAD", ...: stable names.
 [[nodiscard]] std::string_view Name(RowStatus status) noexcept;
 
+/// What a lookup writes for each row.
+enum class RowOutput : std::uint8_t {
+  kStored,  ///< The row's stored bytes, scales included.
+  kBf16,    ///< value_count bfloat16, dequantised (see row_format.h).
+};
+
 /// How the disk is read.
 enum class Engine : std::uint8_t {
   kAuto,   ///< io_uring; a pool of pread threads where it cannot be had, said aloud.
