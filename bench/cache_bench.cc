@@ -3,6 +3,7 @@
 //   flat_row_gather     copies of 264 B rows from a flat table in huge pages, wholly in
 //                       DRAM: what engines do today. The cache must be twice as fast.
 //   raw_group_copy      copies of 2,112 B groups from known random places: the limit.
+//   raw_group_copy_2_threads the same by two threads: how far memory lets them scale.
 //   cache_hit           GroupCache::Lookup(), all hits, one thread.
 //   cache_hit_2_threads the same by two threads, each with batches of its own.
 //   raw_token_copy      six groups from known random places: the limit of the next.
@@ -124,7 +125,8 @@ void CopyBlocks(benchmark::State& state, std::size_t block_bytes, std::size_t ah
   const std::byte* const table = FlatTable();
   const std::size_t batch_blocks = kBatchGroups * kGroupBytes / block_bytes;
   const std::vector<std::uint64_t> blocks =
-      RandomNumbers(kBatches * batch_blocks, g_memory_bytes / block_bytes, 1);
+      RandomNumbers(kBatches * batch_blocks, g_memory_bytes / block_bytes,
+                    1 + static_cast<std::uint64_t>(state.thread_index()));
   const Table output(kBatchGroups * kGroupBytes);
   std::size_t batch = 0;
   for (auto _ : state) {
@@ -150,6 +152,13 @@ void flat_row_gather(benchmark::State& state) {
 }
 void raw_group_copy(benchmark::State& state) {
   CopyBlocks(state, kGroupBytes, static_cast<std::size_t>(state.range(0)));
+}
+
+void raw_group_copy_2_threads(benchmark::State& state) {
+  raw_group_copy(state);
+}
+void MakeTable(const benchmark::State& /*state*/) {
+  FlatTable();
 }
 
 /// The targets of kBatches batches, space by space: shape [batches, spaces, tokens].
@@ -272,6 +281,12 @@ void Register() {
   for (const int ahead : {1, 2, 4, 8}) {
     benchmark::RegisterBenchmark("raw_group_copy", raw_group_copy)->ArgName("ahead")->Arg(ahead);
   }
+  benchmark::RegisterBenchmark("raw_group_copy_2_threads", raw_group_copy_2_threads)
+      ->ArgName("ahead")
+      ->Arg(2)
+      ->Setup(MakeTable)
+      ->Threads(2)
+      ->UseRealTime();
   benchmark::RegisterBenchmark("raw_token_copy", raw_token_copy);
   benchmark::RegisterBenchmark("cache_hit", cache_hit)->Setup(MakeCache);
   benchmark::RegisterBenchmark("cache_hit_2_threads", cache_hit_2_threads)

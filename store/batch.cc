@@ -9,30 +9,37 @@
 
 namespace tiercel {
 
-void Batch::Reset(const Layout& layout, RowOutput format) {
+void Batch::Reset(const Layout& layout, RowOutput format, WaiterPool& waiters,
+                  BatchObserver* observer) {
   layout_ = &layout;
   format_ = format;
+  observer_ = observer;
   layers_.clear();
-  waiters_.clear();
-  failed_row_count_.store(0, std::memory_order_relaxed);
+  waiters_.Reset(waiters);
+  counts_.clear();
+  launched = 0;
 }
 
 void Batch::AddLayer(const BatchLayer& layer) {
   layers_.push_back(layer);
-  if (pending_.size() < layers_.size()) pending_.emplace_back(0);
+  counts_.emplace_back();
+  if (progress_.size() < layers_.size()) progress_.emplace_back();
+  progress_[layers_.size() - 1].failed_rows.store(0, std::memory_order_relaxed);
 }
 
 void Batch::AddWaiter(const Probe& probe) {
-  waiters_.push_back(Waiter{.batch = this,
-                            .layer_slot = probe.layer_slot,
-                            .space = probe.space,
-                            .key = probe.key,
-                            .row_index = probe.row_index});
+  waiters_.Add(Waiter{.batch = this,
+                      .layer_slot = probe.layer_slot,
+                      .space = probe.space,
+                      .key = probe.key,
+                      .row_index = probe.row_index,
+                      .deadline_ns = layers_[probe.layer_slot].deadline_ns});
+  ++counts_[probe.layer_slot].waiters;
 }
 
 void Batch::Publish() {
-  for (const Waiter& waiter : waiters_) {
-    pending_[waiter.layer_slot].fetch_add(1, std::memory_order_relaxed);
+  for (std::size_t slot = 0; slot < layers_.size(); ++slot) {
+    progress_[slot].pending.store(counts_[slot].waiters, std::memory_order_relaxed);
   }
 }
 
@@ -41,17 +48,18 @@ void Batch::Write(std::uint32_t layer_slot, const Space& space, std::uint64_t ro
   const BatchLayer& layer = layers_[layer_slot];
   const RowShape& shape = layout_->layers[space.layer_index].shape;
   const std::size_t stored_size_bytes = space.size_bytes / space.row_count;
-  std::byte* const first = layer.rows.data() + row_index * layer.output_row_size_bytes;
-  if (format_ == RowOutput::kStored) {
-    std::memcpy(first, bytes.data(), space.size_bytes);
+  if (format_ == RowOutput::kStored && layer.rows_touch()) {
+    std::memcpy(layer.Row(row_index), bytes.data(), space.size_bytes);
   } else {
     for (std::uint32_t row = 0; row < space.row_count; ++row) {
-      // The caller's memory may be unaligned for uint16_t only if its stride is odd;
-      // Store checks the alignment of bf16 outputs.
-      DequantizeToBf16(
-          shape, bytes.subspan(row * stored_size_bytes, stored_size_bytes),
-          {reinterpret_cast<std::uint16_t*>(first + std::size_t{row} * layer.output_row_size_bytes),
-           shape.value_count});
+      const auto stored = bytes.subspan(row * stored_size_bytes, stored_size_bytes);
+      std::byte* const output = layer.Row(row_index + row);
+      if (format_ == RowOutput::kStored) {
+        std::memcpy(output, stored.data(), stored.size());
+      } else {  // Aligned: the store checks the address and the stride of bf16 outputs.
+        DequantizeToBf16(shape, stored,
+                         {reinterpret_cast<std::uint16_t*>(output), shape.value_count});
+      }
     }
   }
   MarkOk(layer_slot, row_index, space.row_count);
@@ -59,18 +67,24 @@ void Batch::Write(std::uint32_t layer_slot, const Space& space, std::uint64_t ro
 
 void Batch::MarkOk(std::uint32_t layer_slot, std::uint64_t row_index,
                    std::uint32_t row_count) noexcept {
-  std::memset(layers_[layer_slot].row_status.data() + row_index, static_cast<int>(RowStatus::kOk),
-              row_count);
+  RowStatus* const row_status = layers_[layer_slot].row_status;
+  if (row_status == nullptr) return;
+  std::memset(row_status + row_index, static_cast<int>(RowStatus::kOk), row_count);
 }
 
 void Batch::WriteFailed(std::uint32_t layer_slot, std::uint64_t row_index, std::uint32_t row_count,
                         RowStatus status) noexcept {
   const BatchLayer& layer = layers_[layer_slot];
-  std::memset(layer.rows.data() + row_index * layer.output_row_size_bytes, 0,
-              std::size_t{row_count} * layer.output_row_size_bytes);
-  std::fill_n(layer.row_status.begin() + static_cast<std::ptrdiff_t>(row_index), row_count, status);
+  if (layer.rows_touch()) {
+    std::memset(layer.Row(row_index), 0, std::size_t{row_count} * layer.output_row_size_bytes);
+  } else {
+    for (std::uint32_t row = 0; row < row_count; ++row) {
+      std::memset(layer.Row(row_index + row), 0, layer.output_row_size_bytes);
+    }
+  }
+  if (layer.row_status != nullptr) std::fill_n(layer.row_status + row_index, row_count, status);
   if (status != RowStatus::kDead) {
-    failed_row_count_.fetch_add(row_count, std::memory_order_relaxed);
+    progress_[layer_slot].failed_rows.fetch_add(row_count, std::memory_order_relaxed);
   }
 }
 
@@ -87,29 +101,39 @@ void Batch::Deliver(const Waiter& waiter, const Space& space, std::span<const st
 
 void Batch::Finished(std::uint32_t layer_slot, std::uint32_t waiter_count) noexcept {
   if (waiter_count == 0) return;
+  BatchObserver* const observer = observer_;  // This batch's: see below.
   // acq_rel: whoever sees zero sees every delivery's bytes.
   const std::uint32_t before =
-      pending_[layer_slot].fetch_sub(waiter_count, std::memory_order_acq_rel);
+      progress_[layer_slot].pending.fetch_sub(waiter_count, std::memory_order_acq_rel);
   assert(before >= waiter_count);
-  if (before == waiter_count) {
+  if (before != waiter_count) return;
+  // From here on the batch may be reset by whoever waited, but for its observer.
+  {
     MutexLock lock(mutex_);  // A waiter that saw more than zero is asleep, or not yet locked.
     done_.NotifyAll();
   }
+  if (observer != nullptr) observer->OnLayerInPlace(layer_slot);
 }
 
 void Batch::Wait(std::uint32_t layer_slot) noexcept {
-  if (pending_[layer_slot].load(std::memory_order_acquire) == 0) return;
+  if (progress_[layer_slot].pending.load(std::memory_order_acquire) == 0) return;
   MutexLock lock(mutex_);
-  while (pending_[layer_slot].load(std::memory_order_acquire) != 0) done_.Wait(mutex_);
+  while (progress_[layer_slot].pending.load(std::memory_order_acquire) != 0) done_.Wait(mutex_);
 }
 
 void Batch::WaitAll() noexcept {
   for (std::uint32_t slot = 0; slot < layers_.size(); ++slot) Wait(slot);
 }
 
+std::uint64_t Batch::failed_row_count() const noexcept {
+  std::uint64_t total = 0;
+  for (std::uint32_t slot = 0; slot < layers_.size(); ++slot) total += failed_row_count(slot);
+  return total;
+}
+
 bool Batch::done() const noexcept {
   for (std::size_t slot = 0; slot < layers_.size(); ++slot) {
-    if (pending_[slot].load(std::memory_order_acquire) != 0) return false;
+    if (progress_[slot].pending.load(std::memory_order_acquire) != 0) return false;
   }
   return true;
 }
@@ -118,33 +142,24 @@ void Batch::Cancel(FetchTable& table) noexcept {
   if (done()) return;  // The rule: what was waited for needs no look at the table.
   // Withdraw() takes waiters off in any order, so count them by layer: one call each
   // run of waiters of the same layer (they were added layer by layer).
-  std::size_t first = 0;
-  while (first < waiters_.size()) {
-    std::size_t end = first;
-    while (end < waiters_.size() && waiters_[end].layer_slot == waiters_[first].layer_slot) ++end;
-    const std::uint32_t withdrawn = table.Withdraw(std::span(waiters_).subspan(first, end - first));
-    Finished(waiters_[first].layer_slot, withdrawn);
-    first = end;
-  }
+  std::size_t seen = 0;
+  waiters_.ForEachSpan(0, [&](std::span<Waiter> waiters) {
+    while (!waiters.empty()) {
+      const std::uint32_t layer_slot = waiters[0].layer_slot;
+      const bool in_table = seen < launched;
+      std::size_t count = 1;
+      while (count < waiters.size() && waiters[count].layer_slot == layer_slot &&
+             (seen + count < launched) == in_table) {
+        ++count;
+      }
+      Finished(layer_slot,
+               in_table ? table.Withdraw(waiters.first(count)) : static_cast<std::uint32_t>(count));
+      waiters = waiters.subspan(count);
+      seen += count;
+    }
+    return true;
+  });
   WaitAll();
-}
-
-Batch* BatchPool::Acquire() {
-  MutexLock lock(mutex_);
-  if (free_.empty()) {
-    all_.push_back(std::make_unique<Batch>());
-    free_.reserve(all_.size());
-    return all_.back().get();
-  }
-  Batch* const batch = free_.back();
-  free_.pop_back();
-  return batch;
-}
-
-void BatchPool::Release(Batch* batch) {
-  MutexLock lock(mutex_);
-  TIERCEL_CHECK(free_.size() < all_.size());
-  free_.push_back(batch);
 }
 
 }  // namespace tiercel

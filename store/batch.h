@@ -5,42 +5,73 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <memory>
 #include <span>
 #include <vector>
 
 #include "base/mutex.h"
-#include "cache/group_cache.h"
 #include "store/fetch_table.h"
 #include "store/space.h"
+#include "store/waiter.h"
 #include "tiercel/store.h"
 #include "tiercel/types.h"
 
 namespace tiercel {
 
-/// Where one layer's rows of a batch go.
+/// Where one layer's rows of a batch go, and when they are needed.
 struct BatchLayer {
   std::uint32_t layer_index = 0;    ///< Into Layout::layers.
-  std::span<std::byte> rows;        ///< Shape [n, output_row_size_bytes].
-  std::span<RowStatus> row_status;  ///< Shape [n].
+  std::byte* rows = nullptr;        ///< Shape [n] of rows, a stride apart.
+  RowStatus* row_status = nullptr;  ///< Shape [n]. Null: not wanted.
   std::uint32_t output_row_size_bytes = 0;
+  std::size_t row_stride_bytes = 0;
+  std::uint64_t deadline_ns = 0;  ///< Of its waiters.
+
+  [[nodiscard]] std::byte* Row(std::uint64_t row_index) const noexcept {
+    return rows + row_index * row_stride_bytes;
+  }
+  /// Whether a row begins where the one before ends.
+  [[nodiscard]] bool rows_touch() const noexcept {
+    return row_stride_bytes == output_row_size_bytes;
+  }
+};
+
+/// What became of the groups of a layer of a batch.
+struct LayerCounts {
+  std::uint64_t groups = 0;  ///< Single rows too.
+  std::uint64_t dram_hits = 0;
+  std::uint64_t joined = 0;
+  std::uint64_t fetches = 0;
+  std::uint32_t waiters = 0;
+};
+
+/// Hears of the layers of a batch.
+class BatchObserver {
+ public:
+  /// The last waiter of a layer was delivered to or withdrawn. On whichever thread did
+  /// that; the batch makes no more use of the observer for that layer.
+  virtual void OnLayerInPlace(std::uint32_t layer_slot) noexcept = 0;
+
+ protected:
+  ~BatchObserver() = default;
 };
 
 /// A lookup that was started and may still wait for rows: its destinations, and the
 /// waiters that stand in the fetch table for it.
 ///
 /// Life: prepared and started by one thread, delivered to by I/O threads, waited
-/// for (or cancelled) by one thread, which then hands it back to its pool. Batches
-/// live as long as the pool, so a late notification finds memory that is still a
-/// batch.
+/// for (or cancelled) by one thread, which may then Reset() it. Whoever owns batches
+/// keeps them until the I/O threads have ended, so a late notification finds memory that
+/// is still a batch.
 ///
-/// Invariant: pending_ of a layer is the number of its waiters that are neither
+/// Invariant: `pending` of a layer is the number of its waiters that are neither
 /// delivered to nor withdrawn. Destinations are written only while it is above
 /// zero, and only for waiters that were taken out of the table.
 class Batch {
  public:
   /// Begins anew, with no layers. Keeps the memory of earlier use.
-  void Reset(const Layout& layout, RowOutput format);
+  ///   observer  Hears of each layer that has waiters. May be null.
+  void Reset(const Layout& layout, RowOutput format, WaiterPool& waiters,
+             BatchObserver* observer = nullptr);
   /// Adds an output; its layer slot is the number of those before it.
   void AddLayer(const BatchLayer& layer);
 
@@ -55,8 +86,15 @@ class Batch {
   void AddWaiter(const Probe& probe);
   /// Counts the noted waiters as pending: from here on they may be delivered to.
   void Publish();
-  [[nodiscard]] std::span<Waiter> waiters() noexcept { return waiters_; }
+  [[nodiscard]] WaiterList& waiters() noexcept { return waiters_; }
+  [[nodiscard]] LayerCounts& counts(std::uint32_t layer_slot) noexcept {
+    return counts_[layer_slot];
+  }
+  /// How many waiters stand, or stood, in the fetch table: the first ones. Kept by whoever
+  /// puts them there; Cancel() goes by it.
+  std::size_t launched = 0;
   [[nodiscard]] std::span<const BatchLayer> layers() const noexcept { return layers_; }
+  [[nodiscard]] RowOutput format() const noexcept { return format_; }
 
   /// Writes rows that are already here (the copy of a hit) to the outputs.
   ///   bytes  shape [rows of the space], stored rows.
@@ -83,51 +121,29 @@ class Batch {
   /// ended: after it nothing is written to the outputs any more.
   void Cancel(FetchTable& table) noexcept;
 
-  /// Rows marked neither kOk nor kDead so far. Final once waited for.
-  [[nodiscard]] std::uint64_t failed_row_count() const noexcept {
-    return failed_row_count_.load(std::memory_order_relaxed);
+  /// Rows of a layer marked neither kOk nor kDead so far. Final once waited for.
+  [[nodiscard]] std::uint64_t failed_row_count(std::uint32_t layer_slot) const noexcept {
+    return progress_[layer_slot].failed_rows.load(std::memory_order_relaxed);
   }
-
-  /// Scratch of the thread that prepares the batch; kept to save allocations.
-  struct Scratch {
-    std::vector<std::uint64_t> mixes;
-    std::vector<std::uint8_t> dead;
-    std::vector<TokenRun> slices;
-    std::vector<Probe> probes;
-    std::vector<GroupTarget> targets;
-    std::vector<std::uint32_t> spaces;  ///< Of each target.
-    std::vector<std::uint8_t> hits;
-    std::vector<std::byte> groups;  ///< Stored groups, before they are dequantised.
-  };
-  [[nodiscard]] Scratch& scratch() noexcept { return scratch_; }
+  /// Of all layers.
+  [[nodiscard]] std::uint64_t failed_row_count() const noexcept;
 
  private:
   void Finished(std::uint32_t layer_slot, std::uint32_t waiter_count) noexcept;
 
-  Scratch scratch_;
   const Layout* layout_ = nullptr;
   RowOutput format_ = RowOutput::kStored;
+  BatchObserver* observer_ = nullptr;
   std::vector<BatchLayer> layers_;
-  std::vector<Waiter> waiters_;
-  std::deque<std::atomic<std::uint32_t>> pending_;  ///< One a layer slot; never shrinks.
-  std::atomic<std::uint64_t> failed_row_count_ = 0;
-  Mutex mutex_;  ///< Only for sleeping: pending_ changes without it.
+  WaiterList waiters_;
+  std::vector<LayerCounts> counts_;  ///< One a layer slot.
+  struct Progress {
+    std::atomic<std::uint32_t> pending = 0;
+    std::atomic<std::uint64_t> failed_rows = 0;
+  };
+  std::deque<Progress> progress_;  ///< One a layer slot; never shrinks.
+  Mutex mutex_;                    ///< Only for sleeping: `pending` changes without it.
   CondVar done_;
-};
-
-/// Batches to reuse. As many as were ever in use at once.
-///
-/// Threading: all methods may run concurrently.
-class BatchPool {
- public:
-  [[nodiscard]] Batch* Acquire() TIERCEL_EXCLUDES(mutex_);
-  /// REQUIRES: nothing of the batch is pending.
-  void Release(Batch* batch) TIERCEL_EXCLUDES(mutex_);
-
- private:
-  Mutex mutex_;
-  std::vector<std::unique_ptr<Batch>> all_ TIERCEL_GUARDED_BY(mutex_);
-  std::vector<Batch*> free_ TIERCEL_GUARDED_BY(mutex_);
 };
 
 }  // namespace tiercel

@@ -15,10 +15,12 @@ std::uint64_t BucketCount(std::uint32_t capacity) noexcept {
 
 }  // namespace
 
-FetchTable::FetchTable(std::uint32_t capacity)
-    : fetches_(capacity), buckets_(BucketCount(capacity)) {
-  TIERCEL_CHECK(capacity > 0);
-  heap_.reserve(capacity);
+FetchTable::FetchTable(Capacity capacity)
+    : shares_{capacity.lookup_fetches, capacity.ticket_fetches},
+      fetches_(capacity.total()),
+      buckets_(BucketCount(capacity.total())) {
+  TIERCEL_CHECK(capacity.total() > 0);
+  heap_.reserve(capacity.total());
   for (Fetch& fetch : fetches_) {
     fetch.chain = free_;
     free_ = &fetch;
@@ -27,32 +29,39 @@ FetchTable::FetchTable(std::uint32_t capacity)
 
 FetchTable::~FetchTable() = default;
 
-std::uint64_t FetchTable::MemoryBytes(std::uint32_t capacity) noexcept {
-  return capacity * (sizeof(Fetch) + sizeof(Fetch*)) + BucketCount(capacity) * sizeof(Fetch*);
+std::uint64_t FetchTable::MemoryBytes(Capacity capacity) noexcept {
+  return capacity.total() * (sizeof(Fetch) + sizeof(Fetch*)) +
+         BucketCount(capacity.total()) * sizeof(Fetch*);
+}
+
+bool FetchTable::HasRoom(FetchOwner owner) const {
+  const auto share = static_cast<std::size_t>(owner);
+  return used_[share] < shares_[share];
 }
 
 Fetch** FetchTable::BucketOf(std::uint32_t space, std::uint64_t key) {
   return &buckets_[SplitMix64(key + space) & (buckets_.size() - 1)];
 }
 
-std::size_t FetchTable::AddSome(std::span<Waiter> waiters, std::uint64_t deadline_ns,
+std::size_t FetchTable::AddSome(std::span<Waiter> waiters, FetchOwner owner,
                                 std::uint32_t& created) {
   MutexLock lock(mutex_);
   std::size_t done = 0;
   for (Waiter& waiter : waiters) {
-    const std::uint64_t waiter_deadline_ns = deadline_ns + waiter.layer_slot;
     Fetch** const bucket = BucketOf(waiter.space, waiter.key);
     Fetch* fetch = *bucket;
     while (fetch != nullptr && (fetch->key != waiter.key || fetch->space != waiter.space)) {
       fetch = fetch->chain;
     }
     if (fetch == nullptr) {
-      if (free_ == nullptr) break;
+      if (!HasRoom(owner)) break;
+      ++used_[static_cast<std::size_t>(owner)];
       fetch = std::exchange(free_, free_->chain);
       *fetch = Fetch{.space = waiter.space,
                      .key = waiter.key,
-                     .deadline_ns = waiter_deadline_ns,
+                     .deadline_ns = waiter.deadline_ns,
                      .sequence = sequence_++,
+                     .owner = owner,
                      .chain = *bucket};
       *bucket = fetch;
       heap_.push_back(fetch);
@@ -62,10 +71,7 @@ std::size_t FetchTable::AddSome(std::span<Waiter> waiters, std::uint64_t deadlin
       waiter.joined = false;
     } else {
       waiter.joined = true;
-      if (fetch->heap_index != kTaken && waiter_deadline_ns < fetch->deadline_ns) {
-        fetch->deadline_ns = waiter_deadline_ns;
-        HeapUp(fetch->heap_index);
-      }
+      MakeEarlier(fetch, waiter.deadline_ns);
     }
     waiter.fetch = fetch;
     waiter.previous = nullptr;
@@ -77,16 +83,31 @@ std::size_t FetchTable::AddSome(std::span<Waiter> waiters, std::uint64_t deadlin
   return done;
 }
 
-void FetchTable::WaitForRoom() {
+void FetchTable::WaitForRoom(FetchOwner owner) {
   MutexLock lock(mutex_);
   ++sleepers_;
-  while (free_ == nullptr) room_.Wait(mutex_);
+  while (!HasRoom(owner)) room_.Wait(mutex_);
   --sleepers_;
 }
 
-Fetch* FetchTable::Take() {
+void FetchTable::MakeEarlier(Fetch* fetch, std::uint64_t deadline_ns) {
+  if (fetch->heap_index == kTaken || deadline_ns >= fetch->deadline_ns) return;
+  fetch->deadline_ns = deadline_ns;
+  HeapUp(fetch->heap_index);
+}
+
+void FetchTable::Promote(std::span<Waiter> waiters, std::uint64_t deadline_ns) {
+  MutexLock lock(mutex_);
+  for (Waiter& waiter : waiters) {
+    waiter.deadline_ns = std::min(waiter.deadline_ns, deadline_ns);
+    if (waiter.fetch != nullptr) MakeEarlier(waiter.fetch, deadline_ns);
+  }
+}
+
+Fetch* FetchTable::Take(bool background) {
   MutexLock lock(mutex_);
   if (heap_.empty()) return nullptr;
+  if (!background && heap_.front()->deadline_ns >= kBackgroundDeadlineNs) return nullptr;
   Fetch* const fetch = heap_.front();
   HeapRemove(0);
   return fetch;
@@ -136,6 +157,7 @@ void FetchTable::Unchain(Fetch* fetch) {
 }
 
 void FetchTable::Free(Fetch* fetch) {
+  --used_[static_cast<std::size_t>(fetch->owner)];
   fetch->chain = free_;
   free_ = fetch;
   if (sleepers_ > 0) room_.NotifyAll();

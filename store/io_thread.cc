@@ -18,6 +18,10 @@ namespace {
 /// How long an idle thread sleeps when nobody wakes it: for ever, as good as.
 constexpr std::chrono::nanoseconds kIdleWait = std::chrono::hours(1);
 
+/// For so long after a read that was not of the background, the next one is expected: a
+/// step of a slow decode loop takes 80 ms.
+constexpr std::uint64_t kUrgentMemoryNs = 250'000'000;
+
 /// A read for each group would do if all groups were single rows that share nothing;
 /// a quarter more keeps the queue full while some ride along with others.
 std::uint32_t GroupCount(std::uint32_t queue_depth) noexcept {
@@ -125,11 +129,13 @@ void IoThread::Refill() noexcept {
 
 bool IoThread::BeginGroup() noexcept {
   if (free_groups_.empty()) return false;
-  Fetch* const fetch = context_.fetches.Take();
+  Fetch* const fetch = context_.fetches.Take(BackgroundMayRead());
   if (fetch == nullptr) return false;
+  const bool background = fetch->deadline_ns >= kBackgroundDeadlineNs;
+  if (!background) urgent_taken_ns_ = MonotonicNs();
   const std::uint32_t group_index = free_groups_.back();
   free_groups_.pop_back();
-  groups_[group_index] = Group{.fetch = fetch};
+  groups_[group_index] = Group{.fetch = fetch, .background = background};
   const Space& space = context_.layout.spaces[fetch->space];
   const std::span<RowId> rows = RowsOf(group_index).first(space.row_count);
   if (space.single_rows()) {
@@ -141,6 +147,11 @@ bool IoThread::BeginGroup() noexcept {
   std::ranges::fill(StatusesOf(group_index), RowStatus::kOk);
   current_group_ = group_index;
   return true;
+}
+
+bool IoThread::BackgroundMayRead() const noexcept {
+  return background_reads_ < context_.background_depth ||
+         MonotonicNs() - urgent_taken_ns_ > kUrgentMemoryNs;
 }
 
 bool IoThread::AllSubmitted(const Group& group) const noexcept {
@@ -168,6 +179,8 @@ void IoThread::SubmitReads(std::uint32_t group_index) noexcept {
       if (read_index == ReadTable::kNone) {
         context_.counters.device_reads_shared.Add(1);
       } else {
+        reads_[read_index].background = group.background;
+        if (group.background) ++background_reads_;
         SubmitRead(read_index);
       }
     }
@@ -190,6 +203,7 @@ void IoThread::SubmitRead(std::uint32_t read_index) noexcept {
 void IoThread::OnRead(const ReadCompletion& completion) noexcept {
   const auto read_index = static_cast<std::uint32_t>(completion.tag);
   const ReadTable::Read& read = reads_[read_index];
+  const bool background = read.background;
   bool over = true;
   if (completion.os_error == 0) {
     {
@@ -216,7 +230,11 @@ void IoThread::OnRead(const ReadCompletion& completion) noexcept {
     --groups_[piece.group].pieces_pending;
     FinishIfDone(piece.group);
   }
-  if (!over) retries_.push_back(read_index);
+  if (!over) {
+    retries_.push_back(read_index);
+  } else if (background) {
+    --background_reads_;
+  }
 }
 
 void IoThread::FailRow(const RowPiece& piece, std::uint32_t attempts, int os_error) noexcept {

@@ -36,6 +36,8 @@ struct IoContext {
   GroupCache& cache;
   Counters& counters;
   std::uint32_t read_attempts_max = 3;
+  /// Reads in flight of the background, of one thread, while others are about.
+  std::uint32_t background_depth = 1;
   MemoryOptions memory;  ///< The NUMA node whose cores the threads run on.
   /// Receives one line for the first reads that fail for good.
   std::function<void(std::string_view)> log;
@@ -49,6 +51,11 @@ struct IoContext {
 /// is done the group goes to the cache if it is whole, out of the fetch table, and
 /// to every waiter. A row that cannot be read is zero and marked; it keeps the
 /// group out of the cache, never the other rows from their waiters.
+///
+/// Fetches of the background (kBackgroundDeadlineNs) wait until no other is queued. While
+/// others come now and then, as those of a decode loop do, no more than background_depth
+/// reads of the background are in flight: what is urgent meets a queue that is nearly
+/// empty. Where nothing else came for a while, the background has the whole depth.
 ///
 /// Groups are read once by the fetch table, rows and blocks by the read table. The
 /// queue reads every file of the store, so a group whose rows lie on several disks
@@ -83,11 +90,13 @@ class IoThread final : private ReadSink {
     std::uint32_t next_part = 0;
     std::uint32_t pieces_pending = 0;  ///< Being read.
     std::uint32_t failed_rows = 0;
+    bool background = false;
   };
 
   void Loop() noexcept;
   void Refill() noexcept;
   bool BeginGroup() noexcept;
+  [[nodiscard]] bool BackgroundMayRead() const noexcept;
   void SubmitReads(std::uint32_t group_index) noexcept;
   void SubmitRead(std::uint32_t read_index) noexcept;
   void OnRead(const ReadCompletion& completion) noexcept override;
@@ -114,6 +123,8 @@ class IoThread final : private ReadSink {
   std::vector<RowId> rows_;              ///< Shape [groups, head_count].
   std::vector<RowStatus> statuses_;      ///< Shape [groups, head_count].
   std::uint32_t current_group_ = kNone;  ///< The group whose reads are being submitted.
+  std::uint32_t background_reads_ = 0;   ///< In flight, or to be tried again.
+  std::uint64_t urgent_taken_ns_ = 0;    ///< When a group of no background was begun last.
   bool failure_logged_ = false;
   mutable Mutex latency_mutex_;
   Histogram read_latency_ns_ TIERCEL_GUARDED_BY(latency_mutex_);

@@ -7,13 +7,33 @@
 #include "store/fetch_table.h"
 #include "store/io_thread.h"
 #include "store/resident_part.h"
+#include "store/ticket_state.h"
+#include "store/ticket_table.h"
 
 namespace tiercel {
 namespace {
 
 /// 32,768 groups keep one ring of depth 128 busy for 32,768 * 8 / 128 = 2,048 full
-/// rounds: a lookup is not held up by the table before the disk holds it up.
-constexpr std::uint32_t kFetchCapacity = 32768;
+/// rounds: a lookup is not held up by the table before the disk holds it up. A quarter of
+/// that does where memory is short.
+constexpr std::uint32_t kLookupFetches = 32768;
+/// Windows of tickets that may be under way: what is urgent is small or waits for the
+/// disk, and two windows of the background keep it busy.
+constexpr std::uint32_t kUrgentWindows = 2;
+constexpr std::uint32_t kBackgroundWindows = 4;
+/// Budgets below this have the smaller table.
+constexpr std::uint64_t kSmallBudgetBytes = std::uint64_t{128} << 20;
+
+void PlanTickets(const PrefetchLimits& limits, const Layout& layout, MemoryPlan& plan) {
+  const bool small = plan.budget_bytes < kSmallBudgetBytes;
+  const auto window = static_cast<std::uint32_t>(Ticket::State::WindowGroupsMax(layout));
+  plan.urgent_credits = window * (small ? 1 : kUrgentWindows);
+  plan.background_credits = window * (small ? 1 : kBackgroundWindows);
+  const std::uint32_t waiters = plan.urgent_credits + plan.background_credits;
+  plan.fetch_capacity = {.lookup_fetches = small ? kLookupFetches / 4 : kLookupFetches,
+                         .ticket_fetches = waiters};
+  plan.ticket_bytes = Ticket::Table::MemoryBytes(limits) + waiters * sizeof(Waiter);
+}
 
 }  // namespace
 
@@ -33,20 +53,22 @@ Result<MemoryPlan> PlanMemory(const StoreOptions& options, const CheckpointInfo&
                               const Device& device) {
   MemoryPlan plan;
   plan.budget_bytes = options.dram_budget_bytes;
-  plan.fetch_capacity = kFetchCapacity;
+  PlanTickets(options.prefetch, layout, plan);
   plan.read_bytes = FetchTable::MemoryBytes(plan.fetch_capacity) +
                     options.io_thread_count *
                         (device.queue_size_bytes() +
                          IoThread::MemoryBytes(layout, part_count_max, options.queue_depth));
-  if (plan.read_bytes >= plan.budget_bytes) {
+  const std::uint64_t fixed_bytes = plan.read_bytes + plan.ticket_bytes;
+  if (fixed_bytes >= plan.budget_bytes) {
     return Status(
         StatusCode::kResourceExhausted,
         fmt::format("a DRAM budget of {} B does not hold the read buffers of {} thread(s) "
-                    "at depth {} ({} B): raise the budget or lower threads or depth",
+                    "at depth {} ({} B) and what tickets may take by PrefetchLimits ({} B): "
+                    "raise the budget, or lower threads, depth or limits",
                     plan.budget_bytes, options.io_thread_count, options.queue_depth,
-                    plan.read_bytes));
+                    plan.read_bytes, plan.ticket_bytes));
   }
-  const std::uint64_t left_bytes = plan.budget_bytes - plan.read_bytes;
+  const std::uint64_t left_bytes = plan.budget_bytes - fixed_bytes;
   const std::uint64_t scale_bytes = ScaleBytes(checkpoint, layout);
   if (options.scales == ScalePlacement::kResident && scale_bytes >= left_bytes) {
     return Status(StatusCode::kResourceExhausted,

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "io/device.h"
+#include "store/fetch_table.h"
 #include "store/space.h"
 #include "tiercel/checkpoint.h"
 #include "tiercel/status.h"
@@ -14,10 +15,13 @@ namespace tiercel {
 /// How a store's budget is spent. The parts sum to at most the budget.
 struct MemoryPlan {
   std::uint64_t budget_bytes = 0;
-  std::uint32_t fetch_capacity = 0;  ///< Fetches queued or under way.
-  std::uint64_t read_bytes = 0;      ///< Queues, groups being read, fetch table.
-  std::uint64_t scale_bytes = 0;     ///< Resident scales; 0 where they stay on disk.
-  std::uint64_t cache_bytes = 0;     ///< All the rest.
+  FetchTable::Capacity fetch_capacity;   ///< Fetches queued or under way.
+  std::uint32_t urgent_credits = 0;      ///< Waiters of tickets with a deadline.
+  std::uint32_t background_credits = 0;  ///< Waiters of tickets in the background.
+  std::uint64_t read_bytes = 0;          ///< Queues, groups being read, fetch table.
+  std::uint64_t ticket_bytes = 0;        ///< Tickets, with tokens, staging and waiters.
+  std::uint64_t scale_bytes = 0;         ///< Resident scales; 0 where they stay on disk.
+  std::uint64_t cache_bytes = 0;         ///< All the rest.
 };
 
 /// Bytes of all parts but the first of every served layer: V4.1's scales.

@@ -91,6 +91,9 @@ void MemoryFamilies(MetricsText& text, const StoreStats& stats) {
   text.Sample({{"part", "cache"}}, stats.cache_bytes);
   text.Sample({{"part", "scales"}}, stats.resident_scale_bytes);
   text.Sample({{"part", "read_buffers"}}, stats.read_buffer_bytes);
+  text.Sample({{"part", "tickets"}}, stats.ticket_bytes);
+  text.Family("tiercel_tickets", "gauge", "Tickets that were started and not dropped yet.");
+  text.Sample({}, std::uint64_t{stats.tickets});
 }
 
 void HotSetFamilies(MetricsText& text, const HotSetProgress& progress) {

@@ -43,6 +43,7 @@ class ReadTable {
     BlockSpan blocks;
     std::uint32_t attempts = 0;  ///< Of this request. The caller's to count.
     std::uint64_t begun_ns = 0;  ///< The caller's.
+    bool background = false;     ///< The caller's.
     std::uint32_t first_piece = kNone;
     std::uint32_t chain = kNone;
   };

@@ -36,6 +36,19 @@ Status CheckOptions(const StoreOptions& options) {
       (options.read_block_bytes != 0 && !std::has_single_bit(options.read_block_bytes))) {
     return refuse("read_block_bytes", options.read_block_bytes, "a power of two up to 65536, or 0");
   }
+  const PrefetchLimits& limits = options.prefetch;
+  if (limits.tickets_max < 1 || limits.tickets_max > 4096) {
+    return refuse("prefetch.tickets_max", limits.tickets_max, "in [1, 4096]");
+  }
+  if (limits.tokens_max < 16 || limits.tokens_max > std::uint64_t{1} << 28) {
+    return refuse("prefetch.tokens_max", limits.tokens_max, "in [16, 2^28]");
+  }
+  if (limits.start_groups_max < 1 || limits.start_groups_max > 4096) {
+    return refuse("prefetch.start_groups_max", limits.start_groups_max, "in [1, 4096]");
+  }
+  if (limits.background_depth > 4096) {
+    return refuse("prefetch.background_depth", limits.background_depth, "in [1, 4096], or 0");
+  }
   if (options.read_attempts_max < 1 || options.read_attempts_max > 100) {
     return refuse("read_attempts_max", options.read_attempts_max, "in [1, 100]");
   }
@@ -86,7 +99,7 @@ Result<Layout> MakeLayout(const CheckpointInfo& checkpoint,
 }
 
 Status OutOfMemory() {
-  return Status(StatusCode::kResourceExhausted, "no memory for the scratch of a lookup");
+  return Status(StatusCode::kResourceExhausted, "no memory for the scratch of a lookup or ticket");
 }
 
 /// Serialises a caller's log function; stderr where there is none.
@@ -186,6 +199,13 @@ Status LoadScales(Store::Impl& impl, const std::function<void(std::string_view)>
   return {};
 }
 
+/// Reads of the background at a time while others are about: few enough to be out of the
+/// way of what is urgent, enough to have most of what a disk can do.
+std::uint32_t BackgroundDepth(const StoreOptions& options) {
+  if (options.prefetch.background_depth > 0) return options.prefetch.background_depth;
+  return std::max(options.queue_depth / 4, std::uint32_t{1});
+}
+
 Status StartIoThreads(Store::Impl& impl, const StoreOptions& options,
                       const std::function<void(std::string_view)>& log) {
   impl.io_context.emplace(IoContext{.layout = impl.layout,
@@ -197,6 +217,7 @@ Status StartIoThreads(Store::Impl& impl, const StoreOptions& options,
                                     .cache = *impl.cache,
                                     .counters = impl.counters,
                                     .read_attempts_max = options.read_attempts_max,
+                                    .background_depth = BackgroundDepth(options),
                                     .memory = options.memory,
                                     .log = log});
   for (std::uint32_t i = 0; i < options.io_thread_count; ++i) {
@@ -260,11 +281,28 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
     log(fmt::format("the cache is slower than it could be: {}", impl->cache->description()));
   }
   impl->fetches = std::make_unique<FetchTable>(impl->plan.fetch_capacity);
+  impl->prefetch_limits = options.prefetch;
+  impl->urgent_credits.Fill(impl->plan.urgent_credits);
+  impl->background_credits.Fill(impl->plan.background_credits);
+  impl->tickets = std::make_shared<Ticket::Table>(options.prefetch);
+  impl->prefetcher = std::make_unique<Prefetcher>(options.prefetch.tickets_max, options.memory);
   if (impl->plan.scale_bytes > 0) {
     if (Status status = LoadScales(*impl, log); !status.ok()) return status;
   }
   if (Status status = StartIoThreads(*impl, options, log); !status.ok()) return status;
   return std::unique_ptr<Store>(new Store(std::move(impl)));
+}
+
+Store::Impl::Impl(CheckpointInfo checkpoint_info, Hasher row_hasher, Layout served)
+    : checkpoint(std::move(checkpoint_info)),
+      hasher(std::move(row_hasher)),
+      layout(std::move(served)),
+      locator(checkpoint, layout),
+      counters(layout.spaces.size()) {}
+
+Store::Impl::~Impl() {
+  if (tickets != nullptr) tickets->Shutdown();
+  if (prefetcher != nullptr) prefetcher->Stop();  // It wakes I/O threads, so it goes first.
 }
 
 Store::Store(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
@@ -287,6 +325,24 @@ Status Store::LookupRows(std::span<const RowId> rows, const LayerOutput& output,
   }
 }
 
+Result<Ticket> Store::Start(std::span<const TokenRun> runs, std::span<const PrefetchLayer> layers,
+                            const PrefetchOptions& options) {
+  try {
+    return impl_->Start(runs, {}, layers, options);
+  } catch (const std::bad_alloc&) {
+    return OutOfMemory();
+  }
+}
+
+Result<Ticket> Store::StartRows(std::span<const RowId> rows, const PrefetchLayer& layer,
+                                const PrefetchOptions& options) {
+  try {
+    return impl_->Start({}, rows, {&layer, 1}, options);
+  } catch (const std::bad_alloc&) {
+    return OutOfMemory();
+  }
+}
+
 Result<std::uint32_t> Store::Impl::FindLayer(std::uint32_t layer_id) const {
   for (std::uint32_t i = 0; i < layout.layers.size(); ++i) {
     if (layout.layers[i].layer_id == layer_id) return i;
@@ -298,9 +354,7 @@ Result<std::uint32_t> Store::Impl::FindLayer(std::uint32_t layer_id) const {
 Result<std::uint32_t> Store::OutputRowSizeBytes(std::uint32_t layer_id, RowOutput format) const {
   Result<std::uint32_t> layer = impl_->FindLayer(layer_id);
   if (!layer.ok()) return std::move(layer).TakeStatus();
-  const ServedLayer& served = impl_->layout.layers[layer.value()];
-  return format == RowOutput::kStored ? served.row_size_bytes
-                                      : served.shape.value_count * std::uint32_t{2};
+  return impl_->OutputRowSizeBytes(layer.value(), format);
 }
 
 const CheckpointInfo& Store::checkpoint() const noexcept {
@@ -353,6 +407,8 @@ StoreStats Store::Stats() const {
   stats.cache_bytes = impl.cache->memory_bytes();
   stats.resident_scale_bytes = impl.locator.resident_bytes();
   stats.read_buffer_bytes = impl.plan.read_bytes;
+  stats.ticket_bytes = impl.plan.ticket_bytes;
+  stats.tickets = impl.tickets->tickets_in_use();
   stats.engine = Name(impl.opened.device->engine());
   stats.engine_description = impl.opened.device->description();
   stats.engine_fallback = impl.opened.fallback_reason;

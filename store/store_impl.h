@@ -13,12 +13,17 @@
 #include "store/apply_profile.h"
 #include "store/batch.h"
 #include "store/counters.h"
+#include "store/credits.h"
 #include "store/fetch_table.h"
 #include "store/hot_set_loader.h"
 #include "store/io_thread.h"
 #include "store/memory_plan.h"
+#include "store/prefetcher.h"
+#include "store/probe.h"
 #include "store/row_locator.h"
 #include "store/space.h"
+#include "store/ticket_table.h"
+#include "store/waiter.h"
 #include "tiercel/store.h"
 
 namespace tiercel {
@@ -29,25 +34,31 @@ using OpenDeviceFunction =
 /// All that a store is made of, in the order in which it may be taken down: I/O threads
 /// and the loader of a hot set (last members, first to go) use everything above them.
 struct Store::Impl {
-  Impl(CheckpointInfo checkpoint_info, Hasher row_hasher, Layout served)
-      : checkpoint(std::move(checkpoint_info)),
-        hasher(std::move(row_hasher)),
-        layout(std::move(served)),
-        locator(checkpoint, layout),
-        counters(layout.spaces.size()) {}
+  Impl(CheckpointInfo checkpoint_info, Hasher row_hasher, Layout served);
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  /// Cancels the tickets that are about, then ends the threads.
+  ~Impl();
 
   CheckpointInfo checkpoint;
   Hasher hasher;
   Layout layout;
   RowLocator locator;
   Counters counters;
-  MemoryPlan plan;
+  MemoryPlan plan;  ///< Set before what follows is made.
   std::uint32_t queue_depth = 0;
   std::string disk_profile;  ///< For reports: ReadSettings::profile_paths.
   OpenedDevice opened;
   std::unique_ptr<FetchTable> fetches;
   std::unique_ptr<GroupCache> cache;
-  BatchPool batches;
+  WaiterPool waiters;
+  Pool<Batch> batches;
+  Pool<ProbeScratch> scratches;
+  std::shared_ptr<Ticket::Table> tickets;  ///< Shared with the tickets that are about.
+  PrefetchLimits prefetch_limits;
+  Credits urgent_credits;  ///< Of waiters of tickets, by class.
+  Credits background_credits;
+  std::unique_ptr<Prefetcher> prefetcher;
   std::optional<IoContext> io_context;
   std::vector<std::unique_ptr<IoThread>> io_threads;
   OpenDeviceFunction open_device;  ///< For hot sets: as the store's own was opened.
@@ -61,6 +72,17 @@ struct Store::Impl {
                 RowOutput format);
   Status LookupRows(std::span<const RowId> rows, const LayerOutput& output, RowOutput format);
 
+  // ---- start.cc: the life of a ticket ---------------------------------------------
+  Result<Ticket> Start(std::span<const TokenRun> runs, std::span<const RowId> rows,
+                       std::span<const PrefetchLayer> layers, const PrefetchOptions& options);
+
+  /// Bytes of one row in an output.
+  [[nodiscard]] std::uint32_t OutputRowSizeBytes(std::uint32_t layer_index,
+                                                 RowOutput format) const noexcept {
+    const ServedLayer& served = layout.layers[layer_index];
+    return format == RowOutput::kStored ? served.row_size_bytes
+                                        : served.shape.value_count * std::uint32_t{2};
+  }
   /// Index into Layout::layers. Errors: kNotFound.
   [[nodiscard]] Result<std::uint32_t> FindLayer(std::uint32_t layer_id) const;
 };

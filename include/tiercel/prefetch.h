@@ -41,7 +41,7 @@ enum class WhenFull : std::uint8_t {
 /// What all tickets of a store may take together. Memory is taken at Open(), out of
 /// StoreOptions::dram_budget_bytes.
 struct PrefetchLimits {
-  /// Tickets that were started and are not dropped yet. In [1, 65536].
+  /// Tickets that were started and are not dropped yet. In [1, 4096].
   std::uint32_t tickets_max = 256;
   /// Tokens of all tickets, history included: they are copied, 4 B each, so that the
   /// caller's may go; a row id counts as two. In [16, 2^28].

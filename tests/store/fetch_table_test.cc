@@ -19,9 +19,11 @@
 namespace tiercel {
 namespace {
 
-std::vector<Waiter> Waiters(const std::vector<std::uint64_t>& keys) {
+std::vector<Waiter> Waiters(const std::vector<std::uint64_t>& keys, std::uint64_t deadline_ns = 1) {
   std::vector<Waiter> waiters;
-  for (const std::uint64_t key : keys) waiters.push_back(Waiter{.space = 0, .key = key});
+  for (const std::uint64_t key : keys) {
+    waiters.push_back(Waiter{.space = 0, .key = key, .deadline_ns = deadline_ns});
+  }
   return waiters;
 }
 
@@ -34,13 +36,13 @@ std::size_t CountWaiters(const Waiter* waiter) {
 const auto kNobody = [](std::uint32_t /*count*/) {};
 
 TEST(FetchTableTest, AGroupIsFetchedOnceForAllWhoWait) {
-  FetchTable table(8);
+  FetchTable table({.lookup_fetches = 8});
   std::vector<Waiter> first = Waiters({1, 2, 1});
   std::vector<Waiter> second = Waiters({2, 1});
-  EXPECT_EQ(table.Add(first, 10, kNobody), 2U);
+  EXPECT_EQ(table.Add(first, FetchOwner::kLookup, kNobody), 2U);
   Fetch* const taken = table.Take();
   ASSERT_NE(taken, nullptr);
-  EXPECT_EQ(table.Add(second, 10, kNobody), 0U);  // Joins the taken one too.
+  EXPECT_EQ(table.Add(second, FetchOwner::kLookup, kNobody), 0U);  // Joins the taken one too.
   EXPECT_EQ(taken->key, 1U);
   EXPECT_EQ(CountWaiters(table.Finish(taken)), 3U);
   Fetch* const other = table.Take();
@@ -50,24 +52,24 @@ TEST(FetchTableTest, AGroupIsFetchedOnceForAllWhoWait) {
 }
 
 TEST(FetchTableTest, EarliestDeadlineComesFirstAndAJoinPromotes) {
-  FetchTable table(8);
-  std::vector<Waiter> late = Waiters({1, 2, 3});
-  std::vector<Waiter> early = Waiters({4});
-  std::vector<Waiter> promote = Waiters({3});
-  table.Add(late, 100, kNobody);
-  table.Add(early, 50, kNobody);
-  table.Add(promote, 10, kNobody);
+  FetchTable table({.lookup_fetches = 8});
+  std::vector<Waiter> late = Waiters({1, 2, 3}, 100);
+  std::vector<Waiter> early = Waiters({4}, 50);
+  std::vector<Waiter> promote = Waiters({3}, 10);
+  table.Add(late, FetchOwner::kLookup, kNobody);
+  table.Add(early, FetchOwner::kLookup, kNobody);
+  table.Add(promote, FetchOwner::kLookup, kNobody);
   std::vector<std::uint64_t> order;
   while (Fetch* const fetch = table.Take()) order.push_back(fetch->key);
   EXPECT_EQ(order, (std::vector<std::uint64_t>{3, 4, 1, 2}));
 }
 
 TEST(FetchTableTest, WithdrawnWaitersLeaveAndUnwantedFetchesGo) {
-  FetchTable table(8);
+  FetchTable table({.lookup_fetches = 8});
   std::vector<Waiter> first = Waiters({1, 2});
   std::vector<Waiter> second = Waiters({2, 3});
-  table.Add(first, 1, kNobody);
-  table.Add(second, 1, kNobody);
+  table.Add(first, FetchOwner::kLookup, kNobody);
+  table.Add(second, FetchOwner::kLookup, kNobody);
   EXPECT_EQ(table.Withdraw(first), 2U);
   EXPECT_EQ(table.Withdraw(first), 0U);
   EXPECT_EQ(table.queued_count(), 2U);  // 2 is still wanted, and 3.
@@ -78,7 +80,7 @@ TEST(FetchTableTest, WithdrawnWaitersLeaveAndUnwantedFetchesGo) {
 }
 
 TEST(FetchTableTest, AFullTableMakesAddWaitAndLosesNothing) {
-  FetchTable table(4);
+  FetchTable table({.lookup_fetches = 4});
   std::vector<std::uint64_t> keys(1000);
   for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = i;
   std::vector<Waiter> waiters = Waiters(keys);
@@ -92,7 +94,7 @@ TEST(FetchTableTest, AFullTableMakesAddWaitAndLosesNothing) {
       queued_count += count;
       ++call_count;
     };
-    EXPECT_EQ(table.Add(waiters, 1, on_queued), keys.size());
+    EXPECT_EQ(table.Add(waiters, FetchOwner::kLookup, on_queued), keys.size());
     done = true;
   });
   std::set<std::uint64_t> seen;
@@ -111,19 +113,59 @@ TEST(FetchTableTest, AFullTableMakesAddWaitAndLosesNothing) {
   EXPECT_GE(call_count, keys.size() / 4);
 }
 
+TEST(FetchTableTest, EachOwnerHasAShareOfItsOwn) {
+  FetchTable table({.lookup_fetches = 1, .ticket_fetches = 2});
+  std::vector<Waiter> lookup = Waiters({1});
+  std::vector<Waiter> ticket = Waiters({2, 3, 4});
+  table.Add(lookup, FetchOwner::kLookup, kNobody);
+  EXPECT_EQ(table.TryAdd(ticket, FetchOwner::kTicket, kNobody), 2U);  // The third does not fit.
+  EXPECT_EQ(ticket[2].fetch, nullptr);
+  std::vector<Waiter> joins = Waiters({1, 2, 3});
+  EXPECT_EQ(table.TryAdd(joins, FetchOwner::kLookup, kNobody), 3U);  // Joining takes no room.
+  Fetch* const taken = table.Take();
+  ASSERT_EQ(taken->key, 1U);
+  EXPECT_EQ(CountWaiters(table.Finish(taken)), 2U);
+  EXPECT_EQ(table.TryAdd(std::span(ticket).subspan(2), FetchOwner::kTicket, kNobody), 0U);
+  Fetch* const second = table.Take();
+  ASSERT_EQ(second->key, 2U);
+  EXPECT_EQ(CountWaiters(table.Finish(second)), 2U);
+  EXPECT_EQ(table.TryAdd(std::span(ticket).subspan(2), FetchOwner::kTicket, kNobody), 1U);
+}
+
+TEST(FetchTableTest, TheBackgroundIsTakenLastAndOnlyWhereItMay) {
+  FetchTable table({.ticket_fetches = 8});
+  std::vector<Waiter> background = Waiters({1, 2, 3}, kBackgroundDeadlineNs + 5);
+  std::vector<Waiter> urgent = Waiters({4}, kBackgroundDeadlineNs - 1);
+  table.Add(background, FetchOwner::kTicket, kNobody);
+  EXPECT_EQ(table.Take(/*background=*/false), nullptr);
+  table.Add(urgent, FetchOwner::kTicket, kNobody);
+  Fetch* const first = table.Take(/*background=*/false);
+  ASSERT_NE(first, nullptr);
+  EXPECT_EQ(first->key, 4U);
+  EXPECT_EQ(table.Take(/*background=*/false), nullptr);
+  table.Promote(std::span(background).subspan(2), 7);
+  Fetch* const promoted = table.Take(/*background=*/false);
+  ASSERT_NE(promoted, nullptr);
+  EXPECT_EQ(promoted->key, 3U);
+  EXPECT_EQ(promoted->deadline_ns, 7U);
+  table.Promote(background, 9);  // Nothing for what was taken; 7 is earlier than 9.
+  EXPECT_EQ(promoted->deadline_ns, 7U);
+  EXPECT_EQ(table.Take(/*background=*/false)->key, 1U);
+}
+
 TEST(FetchTableTest, RandomOperationsAgreeWithAModel) {
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
     SCOPED_TRACE(::testing::Message() << "seed " << seed);
     Prng prng(seed);
-    FetchTable table(64);
+    FetchTable table({.lookup_fetches = 64});
     std::vector<std::vector<Waiter>> batches(200);
     std::map<std::uint64_t, std::size_t> waiting;  // By key: how many.
     std::vector<Fetch*> taken;
     for (std::vector<Waiter>& batch : batches) {
       std::vector<std::uint64_t> keys(1 + prng.Below(4));
       for (std::uint64_t& key : keys) key = prng.Below(40);
-      batch = Waiters(keys);
-      table.Add(batch, prng.Below(100), kNobody);
+      batch = Waiters(keys, prng.Below(100));
+      table.Add(batch, FetchOwner::kLookup, kNobody);
       for (const std::uint64_t key : keys) ++waiting[key];
       if (prng.Below(3) == 0) {
         std::vector<Waiter>& victim = batches[prng.Below(batches.size())];

@@ -273,9 +273,9 @@ class StoreModelTest : public ::testing::TestWithParam<Case> {
     const std::unique_ptr<Store> store = Open(options, FaultOptions{}, direct);
     if (store == nullptr) return;
     const StoreStats stats = store->Stats();
-    options.dram_budget_bytes =
-        std::max(std::uint64_t{16} << 20,
-                 stats.read_buffer_bytes + stats.resident_scale_bytes + (std::uint64_t{3} << 19));
+    options.dram_budget_bytes = std::max(std::uint64_t{16} << 20,
+                                         stats.read_buffer_bytes + stats.ticket_bytes +
+                                             stats.resident_scale_bytes + (std::uint64_t{3} << 19));
   }
 
   /// One store, from opening to closing. Adds up what happened.
