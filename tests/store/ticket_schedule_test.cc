@@ -87,7 +87,8 @@ class Client {
   [[nodiscard]] const Ends& ends() const noexcept { return ends_; }
 
  private:
-  static constexpr std::size_t kMemoryBytes = std::size_t{24} * 24 * 600;
+  /// 2 layers of 20 tokens of 24 rows of at most 512 B, 14 B apart.
+  static constexpr std::size_t kMemoryBytes = std::size_t{2} * 20 * 24 * 528;
   static constexpr std::uint32_t kLayers[] = {1, 14};
 
   /// A ticket and where its rows go.
