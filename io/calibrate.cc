@@ -191,18 +191,6 @@ DiskPoint MedianPoint(std::vector<DiskPoint> slices) {
   return point;
 }
 
-EngineChoice ChoiceOf(Engine engine) {
-  switch (engine) {
-    case Engine::kAuto:
-      return EngineChoice::kAuto;
-    case Engine::kUring:
-      return EngineChoice::kUring;
-    case Engine::kPread:
-      return EngineChoice::kPread;
-  }
-  return EngineChoice::kAuto;
-}
-
 /// Measures all slices of a plan.
 class Calibration {
  public:

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tiercel/status.h"
+#include "tiercel/types.h"
 
 namespace tiercel {
 
@@ -169,6 +170,8 @@ enum class EngineChoice : std::uint8_t {
   kUring,  ///< io_uring or an error.
   kPread,
 };
+
+[[nodiscard]] EngineChoice ChoiceOf(Engine engine) noexcept;
 
 struct OpenedDevice {
   std::unique_ptr<Device> device;

@@ -16,6 +16,18 @@ std::string_view Name(DeviceEngine engine) noexcept {
   return "unknown";
 }
 
+EngineChoice ChoiceOf(Engine engine) noexcept {
+  switch (engine) {
+    case Engine::kAuto:
+      return EngineChoice::kAuto;
+    case Engine::kUring:
+      return EngineChoice::kUring;
+    case Engine::kPread:
+      return EngineChoice::kPread;
+  }
+  return EngineChoice::kAuto;
+}
+
 Result<OpenedDevice> OpenDevice(EngineChoice choice, const std::vector<std::string>& paths,
                                 const DeviceOptions& options) {
   OpenedDevice opened;

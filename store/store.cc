@@ -156,9 +156,7 @@ Result<ReadSettings> SettingsFor(const CheckpointInfo& checkpoint, const StoreOp
 }  // namespace
 
 Result<std::unique_ptr<Store>> Store::Open(const std::string& path, const StoreOptions& options) {
-  EngineChoice choice = EngineChoice::kAuto;
-  if (options.engine == Engine::kUring) choice = EngineChoice::kUring;
-  if (options.engine == Engine::kPread) choice = EngineChoice::kPread;
+  const EngineChoice choice = ChoiceOf(options.engine);
   try {
     Result<CheckpointInfo> checkpoint = InspectCheckpoint(path);
     if (!checkpoint.ok()) return std::move(checkpoint).TakeStatus();

@@ -62,10 +62,13 @@ ExitCode Main(int argc, char** argv) {
   program.footer(kFooter);
   program.require_subcommand(1);
   const std::vector<Command> commands = {
-      AddHashCommand(program),           AddTokenMapCommand(program),  AddInspectCommand(program),
-      AddLookupCommand(program),         AddVerifyCommand(program),    AddReplayCommand(program),
-      AddMakeCheckpointCommand(program), AddCalibrateCommand(program), AddCurveCommand(program),
-      AddPlanCommand(program),           AddTraceCommand(program),     AddWarmCommand(program)};
+      AddHashCommand(program),       AddTokenMapCommand(program),
+      AddInspectCommand(program),    AddLookupCommand(program),
+      AddVerifyCommand(program),     AddReplayCommand(program),
+      AddServeBenchCommand(program), AddMakeCheckpointCommand(program),
+      AddCalibrateCommand(program),  AddCurveCommand(program),
+      AddPlanCommand(program),       AddTraceCommand(program),
+      AddWarmCommand(program)};
   // CLI11 would only say that a verb is missing.
   if (argc > 1 && argv[1][0] != '-' && !IsVerb(commands, argv[1])) {
     PrintError("", fmt::format("there is no verb '{}'\nSee `tiercel --help`.", argv[1]));

@@ -25,6 +25,8 @@ std::string_view UnitName(ProgressUnit unit) {
       return "";
     case ProgressUnit::kRows:
       return " rows";
+    case ProgressUnit::kSteps:
+      return " steps";
     case ProgressUnit::kTokens:
       return " tokens";
     case ProgressUnit::kSlices:

@@ -8,7 +8,7 @@
 namespace tiercel::tools {
 
 /// What a progress bar counts.
-enum class ProgressUnit : std::uint8_t { kBytes, kRows, kTokens, kSlices, kRuns };
+enum class ProgressUnit : std::uint8_t { kBytes, kRows, kTokens, kSlices, kRuns, kSteps };
 
 /// A bar with rate and time left, on stderr, and only where stderr is a terminal:
 /// elsewhere it writes nothing at all.

@@ -12,7 +12,6 @@
 
 #include "tiercel/checkpoint.h"
 #include "tiercel/store.h"
-#include "tiercel/token_map.h"
 #include "tools/command.h"
 #include "tools/command_line.h"
 #include "tools/hot_set_flags.h"
@@ -20,6 +19,7 @@
 #include "tools/replay_engine.h"
 #include "tools/replay_report.h"
 #include "tools/replay_schedule.h"
+#include "tools/table_trace.h"
 #include "tools/token_file.h"
 #include "tools/token_trace.h"
 
@@ -32,11 +32,7 @@ constexpr std::uint64_t kStepTokensMax = 65536;
 constexpr std::chrono::seconds kMetricsInterval(10);
 
 struct ReplayFlags {
-  std::string path;
-  std::string tokens;
-  std::string offsets;
-  std::string token_map;
-  bool compressed = false;
+  TableTraceFlags input;
   std::vector<std::uint32_t> layer_ids;
   std::string mode = "prefill";
   std::uint32_t stream_count = 32;
@@ -51,12 +47,6 @@ struct ReplayFlags {
   bool save_hot_set_keys = false;
   std::string metrics;
   StoreFlags store;
-};
-
-/// A trace, as far as it is served.
-struct Trace {
-  TokenTrace served;
-  ReplayExtent extent;
 };
 
 ReplayScheduleOptions ScheduleOf(const ReplayFlags& flags) {
@@ -84,45 +74,18 @@ ReplayScheduleOptions ScheduleOf(const ReplayFlags& flags) {
 Status CheckAgainst(const ReplayFlags& flags, const CheckpointInfo& info) {
   if (flags.verify && !info.synthetic_seed) {
     return Status(StatusCode::kInvalidArgument,
-                  flags.path +
+                  flags.input.path +
                       ": not made by `tiercel make-checkpoint`, so there is nothing to "
                       "compare its rows with; replay it without --verify");
-  }
-  const bool has_map = info.recipe.parameters.kind != RecipeKind::kQwen38;
-  if (has_map && flags.token_map.empty() && !flags.compressed) {
-    throw CLI::ValidationError("--token-map",
-                               "this checkpoint hashes compressed ids: give the map, or "
-                               "--compressed if the trace holds compressed ids already");
   }
   for (const std::uint32_t layer_id : flags.layer_ids) {
     if (!info.recipe.FindLayer(layer_id)) {
       return Status(StatusCode::kNotFound, fmt::format("{}: layer {} has no table; see `tiercel "
                                                        "inspect`",
-                                                       flags.path, layer_id));
+                                                       flags.input.path, layer_id));
     }
   }
   return Status();
-}
-
-/// Ids that the trace may hold: all below this.
-std::uint64_t IdLimit(const ReplayFlags& flags, const RecipeParameters& parameters,
-                      const TokenMap* token_map) {
-  if (parameters.kind == RecipeKind::kQwen38) return parameters.vocab_size;
-  if (flags.compressed || token_map == nullptr) return parameters.compressed_vocab_size;
-  return token_map->entry_count();
-}
-
-Result<Trace> LoadTrace(const ReplayFlags& flags, const ReplayScheduleOptions& schedule,
-                        std::uint64_t id_limit) {
-  ReplayExtent extent;
-  // Only what is served stays in memory, or a long trace would be counted as ours.
-  Result<TokenTrace> served = LoadTokenTrace({.tokens = flags.tokens, .offsets = flags.offsets},
-                                             id_limit, [&](std::span<const std::uint64_t> offsets) {
-                                               extent = MeasureSchedule(offsets, schedule);
-                                               return extent.position_end;
-                                             });
-  if (!served.ok()) return ErrorOf(served);
-  return Trace{.served = std::move(served).value(), .extent = extent};
 }
 
 /// Begins to load the hot set that the options name, and waits for it where they say so.
@@ -149,8 +112,9 @@ Status SaveMetrics(const ReplayFlags& flags, const Store& store) {
 }
 
 Result<ReplayReport> ServeTrace(const ReplayFlags& flags, const ReplayScheduleOptions& schedule,
-                                const StoreOptions& store_options, const Trace& trace) {
-  Result<std::unique_ptr<Store>> store = Store::Open(flags.path, store_options);
+                                const StoreOptions& store_options, const TokenTrace& trace,
+                                const ReplayExtent& extent) {
+  Result<std::unique_ptr<Store>> store = Store::Open(flags.input.path, store_options);
   if (!store.ok()) return ErrorOf(store);
   ReplayOptions options;
   options.schedule = schedule;
@@ -158,14 +122,14 @@ Result<ReplayReport> ServeTrace(const ReplayFlags& flags, const ReplayScheduleOp
   if (options.layer_ids.empty()) {
     options.layer_ids = store.value()->checkpoint().recipe.parameters.layer_ids;
   }
-  options.warm_token_count = static_cast<std::uint64_t>(
-      flags.warm_fraction * static_cast<double>(trace.extent.token_count));
+  options.warm_token_count =
+      static_cast<std::uint64_t>(flags.warm_fraction * static_cast<double>(extent.token_count));
   options.verify = flags.verify;
   ProgressBar bar("replay", ProgressUnit::kTokens);
   if (Status status = SaveMetrics(flags, *store.value()); !status.ok()) return status;
   auto metrics_at = std::chrono::steady_clock::now();
   options.progress = [&](std::uint64_t done_tokens) {
-    bar.Update(done_tokens, trace.extent.token_count);
+    bar.Update(done_tokens, extent.token_count);
     const auto now = std::chrono::steady_clock::now();
     if (!flags.metrics.empty() && now - metrics_at >= kMetricsInterval) {
       metrics_at = now;
@@ -174,8 +138,7 @@ Result<ReplayReport> ServeTrace(const ReplayFlags& flags, const ReplayScheduleOp
     return !Interrupted();
   };
   if (Status status = BeginHotSet(flags, *store.value()); !status.ok()) return status;
-  Result<ReplayReport> report =
-      Replay(*store.value(), trace.served.tokens, trace.served.offsets, options);
+  Result<ReplayReport> report = Replay(*store.value(), trace.tokens, trace.offsets, options);
   if (!report.ok()) return report;
   report.value().hot_set = store.value()->HotSet();
   if (Status status = SaveHotSet(flags, *store.value()); !status.ok()) return status;
@@ -188,39 +151,24 @@ Result<ExitCode> RunReplay(const ReplayFlags& flags) {
   StoreOptions store_options = flags.store.ToOptions("replay");
   store_options.layer_ids = flags.layer_ids;
   CatchInterrupts();
-  Result<CheckpointInfo> info = InspectCheckpoint(flags.path);
+  Result<CheckpointInfo> info = InspectCheckpoint(flags.input.path);
   if (!info.ok()) return ErrorOf(info);
   if (Status status = CheckAgainst(flags, info.value()); !status.ok()) return status;
-  std::shared_ptr<const TokenMap> token_map;
-  if (!flags.token_map.empty()) {
-    Result<TokenMap> loaded = TokenMap::Load(flags.token_map);
-    if (!loaded.ok()) return ErrorOf(loaded);
-    token_map = std::make_shared<const TokenMap>(std::move(loaded).value());
-  }
-  Result<Trace> trace =
-      LoadTrace(flags, schedule, IdLimit(flags, info.value().recipe.parameters, token_map.get()));
+  ReplayExtent extent;
+  // Only what is served stays in memory, or a long trace would be counted as ours.
+  Result<TableTrace> trace =
+      LoadTableTrace(flags.input, info.value(), [&](std::span<const std::uint64_t> offsets) {
+        extent = MeasureSchedule(offsets, schedule);
+        return extent.position_end;
+      });
   if (!trace.ok()) return ErrorOf(trace);
-  if (!flags.compressed) store_options.token_map = std::move(token_map);
-  Result<ReplayReport> report = ServeTrace(flags, schedule, store_options, trace.value());
+  store_options.token_map = trace.value().token_map;
+  Result<ReplayReport> report =
+      ServeTrace(flags, schedule, store_options, trace.value().trace, extent);
   if (!report.ok()) return ErrorOf(report);
   Print(flags.json ? ReportJson(report.value()) : ReportText(report.value()));
   const bool clean = report.value().rows_failed == 0 && report.value().rows_different == 0;
   return clean ? ExitCode::kOk : ExitCode::kFindings;
-}
-
-void AddTraceOptions(CLI::App& app, ReplayFlags& flags) {
-  app.add_option("--tokens", flags.tokens,
-                 "Trace: little-endian uint32 token ids; may be packed with zstd")
-      ->type_name("FILE")
-      ->required();
-  app.add_option("--offsets", flags.offsets,
-                 "Its documents' boundaries: little-endian uint64 token positions, first 0")
-      ->type_name("FILE")
-      ->required();
-  app.add_option("--token-map", flags.token_map,
-                 "Map from `tiercel token-map`; not needed for Qwen3.8, which has none")
-      ->type_name("FILE");
-  app.add_flag("--compressed", flags.compressed, "The trace holds compressed ids already");
 }
 
 }  // namespace
@@ -229,8 +177,7 @@ Command AddReplayCommand(CLI::App& program) {
   auto flags = std::make_shared<ReplayFlags>();
   CLI::App* const app =
       program.add_subcommand("replay", "Serve the documents of a token trace, and measure it");
-  app->add_option("PATH", flags->path, "Checkpoint directory")->required();
-  AddTraceOptions(*app, *flags);
+  flags->input.AddTo(*app);
   flags->store.AddTo(*app);
   app->add_option("--layers", flags->layer_ids, "Block indices, such as 1,14; else all tables")
       ->type_name("LIST")
