@@ -21,6 +21,19 @@ if(TIERCEL_SANITIZE)
   add_link_options(-fsanitize=${sanitizers})
 endif()
 
+# Compiles what follows in the calling folder for the compiler's speed: code whose own
+# speed nobody waits for. Against -O2 -g, half the time; under UBSan, whose checks GCC
+# optimises at great length, a third.
+macro(tiercel_compile_quickly)
+  if(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
+    if(TIERCEL_SANITIZE MATCHES "undefined")
+      add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-O0> $<$<COMPILE_LANGUAGE:CXX>:-g1>)
+    else()
+      add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-O1> $<$<COMPILE_LANGUAGE:CXX>:-g1>)
+    endif()
+  endif()
+endmacro()
+
 # Warnings and visibility of a target of ours.
 function(tiercel_compile_options target)
   target_compile_options(${target} PRIVATE

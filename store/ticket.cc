@@ -51,6 +51,7 @@ Status Ticket::Wait(std::uint32_t layer_id) {
   if (!slot.has_value()) return NoLayer(layer_id);
   if (std::optional<Status> outcome = state_->Outcome(*slot)) return std::move(*outcome);
   state_->Promote(*slot);
+  state_->Spin(*slot);
   state_->Sleep(*slot, std::nullopt);
   return std::move(*state_->Outcome(*slot));
 }

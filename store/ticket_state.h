@@ -104,6 +104,8 @@ class Ticket::State {
   }
   /// The layer's outcome if there is one.
   [[nodiscard]] std::optional<Status> Outcome(std::uint32_t slot) const;
+  /// Looks for an outcome for as long as a thread takes to fall asleep and to wake up.
+  void Spin(std::uint32_t slot) const noexcept;
   /// Sleeps until there is an outcome, or until `until` if that is given.
   void Sleep(std::uint32_t slot, std::optional<std::chrono::steady_clock::time_point> until)
       TIERCEL_EXCLUDES(mutex_);

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -116,7 +117,9 @@ class Client {
   }
 
   void Begin(Flight& flight) {
-    if (std::ranges::any_of(flight.memory, [](std::byte byte) { return byte != kPattern; })) {
+    // Every byte is the first one, by a function that sanitizers leave fast.
+    if (flight.memory[0] != kPattern ||
+        std::memcmp(flight.memory.data(), flight.memory.data() + 1, kMemoryBytes - 1) != 0) {
       tally_.Wrong("something was written after the end of a ticket");
     }
     DrawTokens(flight);
@@ -205,7 +208,7 @@ class Client {
     flight.ticket = Ticket();
     if (flight.callbacks > flight.layer_ids.size()) tally_.Wrong("a layer was announced twice");
     ends_.callbacks += flight.callbacks;
-    std::ranges::fill(flight.memory, kPattern);
+    std::memset(flight.memory.data(), static_cast<int>(kPattern), kMemoryBytes);
   }
 
   void Judge(Flight& flight, std::optional<Status> outcome, std::uint32_t layer_id) {

@@ -68,7 +68,7 @@ TEST_F(TicketTest, DeliversTheRowsOfEveryLayerAndFormat) {
   const std::unique_ptr<Store> store = Open();
   for (const RowOutput format : {RowOutput::kStored, RowOutput::kBf16}) {
     for (const HitCopy hits : {HitCopy::kInStart, HitCopy::kDeferred}) {
-      for (const std::size_t token_count : {1, 7, 64, 3000}) {
+      for (const std::size_t token_count : {1, 7, 64, 700}) {
         SCOPED_TRACE(token_count);
         const std::vector<std::int32_t> tokens = made_.RandomTokens(token_count, token_count + 3);
         const TokenRun run = {.history = std::span(tokens).first(3),
@@ -89,7 +89,7 @@ TEST_F(TicketTest, DeliversTheRowsOfEveryLayerAndFormat) {
 
 TEST_F(TicketTest, TokensMayGoOnceStartHasReturned) {
   const std::unique_ptr<Store> store = Open();
-  const std::vector<std::int32_t> tokens = made_.RandomTokens(1, 5000);
+  const std::vector<std::int32_t> tokens = made_.RandomTokens(1, 800);
   std::vector<std::int32_t> lent = tokens;
   LayerBuffers rows(*store, kFirstLayer, RowCount(lent.size()), RowOutput::kStored);
   const TokenRun run = {.history = {}, .tokens = lent};
@@ -219,10 +219,10 @@ TEST_F(TicketTest, AnEventDescriptorCountsLayers) {
   const std::unique_ptr<Store> store = Open();
   const int event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   ASSERT_GE(event_fd, 0);
-  const std::vector<std::int32_t> tokens = made_.RandomTokens(7, 1000);
+  const std::vector<std::int32_t> tokens = made_.RandomTokens(7, 300);
   const TokenRun run = {.history = {}, .tokens = tokens};
-  LayerBuffers first(*store, kFirstLayer, RowCount(1000), RowOutput::kStored);
-  LayerBuffers second(*store, kSecondLayer, RowCount(1000), RowOutput::kStored);
+  LayerBuffers first(*store, kFirstLayer, RowCount(300), RowOutput::kStored);
+  LayerBuffers second(*store, kSecondLayer, RowCount(300), RowOutput::kStored);
   Result<Ticket> ticket = Start(*store, run, {&first, &second}, {.event_fd = event_fd});
   ASSERT_TRUE(ticket.ok());
   std::uint64_t total = 0;
@@ -268,9 +268,9 @@ TEST_F(TicketTest, SaysWhatIsWrongWithACall) {
 
 TEST_F(TicketTest, ATokenOutOfRangeEndsTheTicket) {
   const std::unique_ptr<Store> store = Open();
-  std::vector<std::int32_t> tokens = made_.RandomTokens(8, 2000);
+  std::vector<std::int32_t> tokens = made_.RandomTokens(8, 500);
   tokens.back() = 1 << 30;
-  LayerBuffers rows(*store, kFirstLayer, RowCount(2000), RowOutput::kStored);
+  LayerBuffers rows(*store, kFirstLayer, RowCount(500), RowOutput::kStored);
   const TokenRun last = {.history = {}, .tokens = std::span(tokens).last(1)};
   LayerBuffers one(*store, kFirstLayer, RowCount(1), RowOutput::kStored);
   EXPECT_EQ(Start(*store, last, {&one}).status().code(), StatusCode::kInvalidArgument);
