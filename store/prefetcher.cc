@@ -58,24 +58,42 @@ Ticket::State* Prefetcher::PickReady() const noexcept {
   return best;
 }
 
+Ticket::State* Prefetcher::PickToNote() const noexcept {
+  const auto found = std::ranges::find_if(
+      queue_, [](const Ticket::State* ticket) { return ticket->HasMoreToNote(); });
+  return found == queue_.end() ? nullptr : *found;
+}
+
+bool Prefetcher::DoSomething() {
+  Ticket::State* ticket = PickReady();
+  bool note = false;
+  if (ticket == nullptr || ticket->deadline_ns() >= kBackgroundDeadlineNs) {
+    Ticket::State* const to_note = PickToNote();
+    note = to_note != nullptr;
+    if (note) ticket = to_note;
+  }
+  if (ticket == nullptr) return false;
+  running_ = ticket;
+  mutex_.Unlock();
+  bool more = true;
+  if (note) {
+    ticket->NoteSome();
+  } else {
+    more = ticket->RunWindow(ticket->NextWindowGroups(), /*credits=*/0, /*may_block=*/true);
+  }
+  mutex_.Lock();
+  running_ = nullptr;
+  if (!more) Erase(*ticket);
+  changed_.NotifyAll();
+  return true;
+}
+
 void Prefetcher::Loop(const MemoryOptions& memory) noexcept {
   // The I/O threads say it aloud if this cannot be done.
   [[maybe_unused]] const Status bound = BindThread(memory);
   MutexLock lock(mutex_);
   while (!stop_) {
-    Ticket::State* const ticket = PickReady();
-    if (ticket == nullptr) {
-      changed_.Wait(mutex_);
-      continue;
-    }
-    running_ = ticket;
-    mutex_.Unlock();
-    const bool more =
-        ticket->RunWindow(ticket->NextWindowGroups(), /*credits=*/0, /*may_block=*/true);
-    mutex_.Lock();
-    running_ = nullptr;
-    if (!more) Erase(*ticket);
-    changed_.NotifyAll();
+    if (!DoSomething()) changed_.Wait(mutex_);
   }
 }
 

@@ -13,7 +13,8 @@
 namespace tiercel {
 
 /// The prefetch thread: runs the windows of tickets that Start() did not run itself, the
-/// one with the earliest deadline first, as places and credits come free.
+/// one with the earliest deadline first, as places and credits come free. Before it runs
+/// any of the background, it tells the cache what those that wait are going to read.
 ///
 /// Threading: all methods may run concurrently, but for the destructor.
 class Prefetcher {
@@ -39,6 +40,9 @@ class Prefetcher {
  private:
   void Loop(const MemoryOptions& memory) noexcept TIERCEL_EXCLUDES(mutex_);
   [[nodiscard]] Ticket::State* PickReady() const noexcept TIERCEL_REQUIRES(mutex_);
+  [[nodiscard]] Ticket::State* PickToNote() const noexcept TIERCEL_REQUIRES(mutex_);
+  /// Runs a window, or notes some groups. False: there is nothing to do.
+  bool DoSomething() TIERCEL_REQUIRES(mutex_);
   void Erase(Ticket::State& ticket) TIERCEL_REQUIRES(mutex_);
 
   Mutex mutex_;

@@ -104,6 +104,27 @@ void ProbeLayer(const Store::Impl& store, Batch& batch, ProbeScratch& scratch,
   }
 }
 
+/// Hashes scratch.slices for one served layer: scratch.mixes and scratch.dead, token by
+/// token.
+Status HashSlices(const Store::Impl& store, std::uint32_t layer_index, ProbeScratch& scratch) {
+  const std::size_t order_count = store.layout.order_count;
+  std::size_t token_count = 0;
+  for (const TokenRun& slice : scratch.slices) token_count += slice.tokens.size();
+  scratch.mixes.resize(token_count * order_count);
+  scratch.dead.resize(token_count);
+  std::size_t hashed = 0;
+  for (const TokenRun& slice : scratch.slices) {
+    const std::size_t count = slice.tokens.size();
+    Status status = store.hasher.Mixes(
+        store.layout.layers[layer_index].recipe_index, slice,
+        std::span(scratch.mixes).subspan(hashed * order_count, count * order_count),
+        std::span(scratch.dead).subspan(hashed, count));
+    if (!status.ok()) return status;
+    hashed += count;
+  }
+  return {};
+}
+
 /// The order whose H columns `rows` may be: its first id lies in that order's
 /// column 0. Nothing if there is none, or fewer than H ids.
 std::optional<std::uint32_t> OrderOfRows(const Store::Impl& store, const ServedLayer& layer,
@@ -203,24 +224,10 @@ void FillWindow(std::span<const TokenRun> runs, std::size_t tokens_max, RunCurso
 
 Status ProbeTokens(Store::Impl& store, Batch& batch, ProbeScratch& scratch,
                    std::uint64_t first_token) {
-  const Layout& layout = store.layout;
-  std::size_t token_count = 0;
-  for (const TokenRun& slice : scratch.slices) token_count += slice.tokens.size();
-  scratch.mixes.resize(token_count * layout.order_count);
-  scratch.dead.resize(token_count);
   scratch.probes.clear();
   for (std::uint32_t slot = 0; slot < batch.layers().size(); ++slot) {
-    const ServedLayer& layer = layout.layers[batch.layers()[slot].layer_index];
-    std::size_t hashed = 0;
-    for (const TokenRun& slice : scratch.slices) {
-      const std::size_t count = slice.tokens.size();
-      Status status = store.hasher.Mixes(
-          layer.recipe_index, slice,
-          std::span(scratch.mixes).subspan(hashed * layout.order_count, count * layout.order_count),
-          std::span(scratch.dead).subspan(hashed, count));
-      if (!status.ok()) return status;
-      hashed += count;
-    }
+    Status status = HashSlices(store, batch.layers()[slot].layer_index, scratch);
+    if (!status.ok()) return status;
     ProbeLayer(store, batch, scratch, slot, first_token);
   }
   ServeFromCache(store, batch, scratch);

@@ -207,6 +207,7 @@ Result<Ticket> Store::Impl::Start(std::span<const TokenRun> runs, std::span<cons
     if (Status status = state.Failure(); !status.ok()) return status;
   } else {
     CopyInput(state, wanted, order_max, tickets->Tokens(state.tokens));
+    if (options.urgency == Urgency::kBackground && !runs.empty()) state.NoteGroups();
   }
   if (more) prefetcher->Add(state);
   return ticket;

@@ -268,6 +268,8 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
   impl->plan = plan.value();
   GroupCacheOptions cache_options{.budget_bytes = impl->plan.cache_bytes};
   cache_options.memory = options.memory;
+  cache_options.expected_groups_max =
+      options.prefetch.expected_groups_max.value_or(impl->plan.cache_bytes / 128 / 13);
   for (std::uint32_t i = 0; i < impl->layout.group_space_count; ++i) {
     cache_options.group_size_bytes.push_back(impl->layout.spaces[i].size_bytes);
   }

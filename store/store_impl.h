@@ -1,6 +1,7 @@
 #ifndef TIERCEL_STORE_STORE_IMPL_H_
 #define TIERCEL_STORE_STORE_IMPL_H_
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -58,6 +59,8 @@ struct Store::Impl {
   PrefetchLimits prefetch_limits;
   Credits urgent_credits;  ///< Of waiters of tickets, by class.
   Credits background_credits;
+  /// Tokens of tickets that were ever noted as known: the clock of GroupCache::Expect().
+  std::atomic<std::uint64_t> queued_tokens = 0;
   std::unique_ptr<Prefetcher> prefetcher;
   std::optional<IoContext> io_context;
   std::vector<std::unique_ptr<IoThread>> io_threads;

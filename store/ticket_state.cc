@@ -41,6 +41,7 @@ void Ticket::State::Begin(Store::Impl& store, const PrefetchOptions& options,
   layer_count_ = 0;
   unlaunched_ = nullptr;
   windows_begun_ = 0;
+  more_to_note_.store(false, std::memory_order_relaxed);
   all_begun_.store(false, std::memory_order_relaxed);
   over_.store(false, std::memory_order_relaxed);
   const bool background = options.urgency == Urgency::kBackground;
@@ -134,8 +135,10 @@ bool Ticket::State::RunWindowLocked(std::size_t groups_max, std::int64_t credits
       window->credits->Give(std::exchange(window->credits_taken, 0));
       window->batch.waiters().Clear();
       EndAs(status.code(), status.message());
-      return false;
+      return false;  // What is noted still is released when the ticket is dropped.
     }
+    known_.ReleaseUntil(*store_, work.cursor);
+    more_to_note_.store(known_.more(), std::memory_order_relaxed);
     LaunchWindow(*window, may_block);
   } else {
     CreditsOfClass().Give(credits);  // No tokens: there is nothing to run.
@@ -144,6 +147,24 @@ bool Ticket::State::RunWindowLocked(std::size_t groups_max, std::int64_t credits
   all_begun_.store(true, std::memory_order_relaxed);
   for (std::uint32_t slot = 0; slot < layer_count_; ++slot) LetGo(slot);
   return false;
+}
+
+void Ticket::State::NoteGroups() {
+  MutexLock run(run_mutex_);
+  std::array<std::uint32_t, 256> layer_indices{};  // A recipe has no more layers.
+  for (std::size_t slot = 0; slot < layer_count_; ++slot) {
+    layer_indices[slot] = layers_[slot].place.layer_index;
+  }
+  known_.Begin(store_->layout, work.runs, work.tokens_total,
+               std::span(layer_indices).first(layer_count_));
+  more_to_note_.store(known_.more(), std::memory_order_relaxed);
+}
+
+void Ticket::State::NoteSome() {
+  MutexLock run(run_mutex_);
+  if (!over_.load(std::memory_order_relaxed)) known_.NoteSome(*store_);
+  more_to_note_.store(!over_.load(std::memory_order_relaxed) && known_.more(),
+                      std::memory_order_relaxed);
 }
 
 Status Ticket::State::Probe(Batch& batch, std::size_t groups_max) {
@@ -361,6 +382,8 @@ void Ticket::State::Cancel(bool forget) noexcept {
         }
       }
     }
+    known_.ReleaseUntil(*store_, known_.noted());
+    known_.Clear();
     WaitForAnnouncers();
     for (Window& window : windows_) window.batch.waiters().Clear();
   }

@@ -17,6 +17,7 @@
 #include "base/range_allocator.h"
 #include "store/batch.h"
 #include "store/credits.h"
+#include "store/known_groups.h"
 #include "store/probe.h"
 #include "tiercel/prefetch.h"
 #include "tiercel/status.h"
@@ -85,6 +86,14 @@ class Ticket::State {
   [[nodiscard]] bool Ready(std::size_t groups_max) const noexcept;
   /// What RunWindow() failed with; OK if it did not.
   [[nodiscard]] Status Failure() const TIERCEL_EXCLUDES(mutex_);
+  /// Tells the cache of some more groups that the ticket is going to read.
+  void NoteSome() TIERCEL_EXCLUDES(run_mutex_);
+  /// Whether NoteSome() would do something now. Any thread; a hint.
+  [[nodiscard]] bool HasMoreToNote() const noexcept {
+    return more_to_note_.load(std::memory_order_relaxed);
+  }
+  /// The ticket is going to wait: its groups are to be noted. Before it is queued.
+  void NoteGroups() TIERCEL_EXCLUDES(run_mutex_);
   /// Groups of the next window, of a ticket that the prefetch thread runs.
   [[nodiscard]] std::size_t NextWindowGroups() const noexcept;
   /// Set by the prefetcher while the ticket is in its queue.
@@ -163,6 +172,8 @@ class Ticket::State {
   void WaitForAnnouncers() noexcept TIERCEL_EXCLUDES(mutex_);
   [[nodiscard]] Window* FreeWindow() noexcept;
 
+  Mutex cancel_mutex_;
+  Mutex run_mutex_;
   Store::Impl* store_ = nullptr;  ///< Null when the store is gone. Changes under run_mutex_.
   PrefetchOptions options_;
   std::uint64_t start_ns_ = 0;
@@ -170,13 +181,13 @@ class Ticket::State {
   std::deque<Layer> layers_;  ///< Never shrinks.
   std::size_t layer_count_ = 0;
   std::array<Window, 2> windows_;
+  KnownGroups known_ TIERCEL_GUARDED_BY(run_mutex_);
+  std::atomic<bool> more_to_note_ = false;
   Window* unlaunched_ = nullptr;   ///< One that found the fetch table full. Runner's.
   std::size_t windows_begun_ = 0;  ///< Runner's.
   std::atomic<bool> all_begun_ = false;
   std::atomic<bool> over_ = false;  ///< Cancelled or failed: see failure_code_.
 
-  Mutex cancel_mutex_;
-  Mutex run_mutex_;
   mutable Mutex mutex_;
   CondVar changed_;
   std::uint32_t announcers_ TIERCEL_GUARDED_BY(mutex_) = 0;

@@ -48,6 +48,10 @@ struct PrefetchLimits {
   std::uint64_t tokens_max = std::uint64_t{1} << 18;
   /// Store-owned destinations of all tickets. 0: every ticket brings its own.
   std::uint64_t staging_bytes = 0;
+  /// Groups that tickets in the background, which wait their turn, are known to read: they
+  /// are not evicted before those that nobody waits for (docs/cache-policy.md). 13 B each,
+  /// out of the cache's memory. Nothing: a 128th of that. 0: the queue is not looked at.
+  std::optional<std::uint64_t> expected_groups_max;
   /// Groups that Start() looks for itself; see HitCopy. In [1, 4096].
   std::uint32_t start_groups_max = 512;
   /// Reads in flight of tickets in the background while others are about, a thread. 0: a
