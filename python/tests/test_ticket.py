@@ -350,7 +350,7 @@ def test_an_exit_with_everything_open(checkpoint):
         "import sys, tiercel, numpy as np\n"
         "store = tiercel.Store(sys.argv[1], dram_budget_bytes=32 << 20, staging_bytes=8 << 20,\n"
         "                      log=print)\n"
-        "tickets = [store.start(np.arange(100) + i, on_layer=print) for i in range(10)]\n"
+        "tickets = [store.start(np.arange(20) + i, on_layer=print) for i in range(10)]\n"
         "rows = tickets[3].rows(1)\n"
         "print('end')\n"
     )

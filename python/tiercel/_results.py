@@ -133,6 +133,8 @@ class StoreStats:
     cache_bytes: int
     resident_scale_bytes: int
     read_buffer_bytes: int
+    ticket_bytes: int
+    tickets: int
     io_thread_count: int
     engine: str
     engine_description: str
