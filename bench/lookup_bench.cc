@@ -1,11 +1,11 @@
-// What a lookup of a batch takes in C++, for python/bench_lookup.py to compare with.
+// What a lookup of a batch takes in C++, for python/bench_lookup.py, which does the same
+// calls and takes turns with this program.
 //
-//   lookup_bench CHECKPOINT TOKENS BATCH_TOKENS REPEATS
+//   lookup_bench CHECKPOINT TOKENS BATCH_TOKENS
 //
-// TOKENS is a file of int32 token ids, cut into batches. Each batch is looked up once in
-// all layers by a store that has seen none of them (some n-grams repeat: hits and misses
-// mixed); then the first batch REPEATS times (hits only). Prints a line for each lookup:
-// "mixed NANOSECONDS" or "hits NANOSECONDS". The python side does the same calls.
+// TOKENS is a file of int32 token ids, cut into batches. For each number on stdin that
+// batch is looked up in all layers, into memory that is used again; the answer is a line
+// with the nanoseconds that it took.
 
 #include <chrono>
 #include <cstddef>
@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <iostream>
 #include <memory>
 #include <span>
 #include <string>
@@ -53,31 +54,24 @@ Outputs MakeOutputs(const CheckpointInfo& info, std::size_t batch_tokens) {
   return outputs;
 }
 
-Status TimedLookup(Store& store, std::span<const std::int32_t> tokens, const Outputs& outputs,
-                   const char* name) {
-  const TokenRun run{.history = {}, .tokens = tokens};
-  const auto start = std::chrono::steady_clock::now();
-  Status status = store.Lookup({&run, 1}, outputs.layers);
-  const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;
-  std::printf("%s %lld\n", name, static_cast<long long>(took.count()));
-  return status;
-}
-
-Status Run(const std::string& path, std::span<const std::int32_t> tokens, std::size_t batch_tokens,
-           int repeats) {
+Status Serve(const std::string& path, std::span<const std::int32_t> tokens,
+             std::size_t batch_tokens) {
   StoreOptions options;
   options.scales = ScalePlacement::kDisk;  // Nothing is loaded beside the lookups.
   Result<std::unique_ptr<Store>> opened = Store::Open(path, options);
   if (!opened.ok()) return std::move(opened).TakeStatus();
   Store& store = *opened.value();
   const Outputs outputs = MakeOutputs(store.checkpoint(), batch_tokens);
-  for (std::size_t at = 0; at + batch_tokens <= tokens.size(); at += batch_tokens) {
-    Status status = TimedLookup(store, tokens.subspan(at, batch_tokens), outputs, "mixed");
+  for (std::size_t batch = 0; std::cin >> batch;) {
+    if (batch >= tokens.size() / batch_tokens) {
+      return Status(StatusCode::kInvalidArgument, "there is no batch " + std::to_string(batch));
+    }
+    const TokenRun run{.history = {}, .tokens = tokens.subspan(batch * batch_tokens, batch_tokens)};
+    const auto start = std::chrono::steady_clock::now();
+    Status status = store.Lookup({&run, 1}, outputs.layers);
+    const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;
     if (!status.ok()) return status;
-  }
-  for (int i = 0; i < repeats; ++i) {
-    Status status = TimedLookup(store, tokens.first(batch_tokens), outputs, "hits");
-    if (!status.ok()) return status;
+    std::cout << took.count() << std::endl;
   }
   return {};
 }
@@ -86,8 +80,8 @@ Status Run(const std::string& path, std::span<const std::int32_t> tokens, std::s
 }  // namespace tiercel
 
 int main(int argc, char** argv) {
-  if (argc != 5) {
-    std::fprintf(stderr, "usage: lookup_bench CHECKPOINT TOKENS BATCH_TOKENS REPEATS\n");
+  if (argc != 4) {
+    std::fprintf(stderr, "usage: lookup_bench CHECKPOINT TOKENS BATCH_TOKENS\n");
     return 2;
   }
   const std::vector<std::int32_t> tokens = tiercel::ReadTokens(argv[2]);
@@ -96,7 +90,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "lookup_bench: %s holds no batch of %zu tokens\n", argv[2], batch_tokens);
     return 1;
   }
-  const tiercel::Status status = tiercel::Run(argv[1], tokens, batch_tokens, std::atoi(argv[4]));
+  const tiercel::Status status = tiercel::Serve(argv[1], tokens, batch_tokens);
   if (!status.ok()) std::fprintf(stderr, "lookup_bench: %s\n", status.ToString().c_str());
   return status.ok() ? 0 : 1;
 }

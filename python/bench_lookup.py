@@ -5,15 +5,16 @@
 
 Both do the same: a store that is cold looks up batches of 2,048 tokens, in all layers of a
 made V4.1 table, into memory that is used again ("mixed": some n-grams repeat, most are
-read from disk); then one batch over and over ("hits": all from DRAM). The two take turns,
-several rounds; what is printed are medians over all rounds and their ratio.
+read from disk); then one batch over and over ("hits": all from DRAM). They take turns,
+lookup by lookup, so that what else the machine does meets both. Printed are medians, and
+the median of the ratios of the pairs.
 
 "one token" is a decode step's lookup, where what Python adds weighs most; it has no
 counterpart and is given in microseconds.
 """
 
 import argparse
-import gc
+import contextlib
 import pathlib
 import statistics
 import subprocess
@@ -43,53 +44,72 @@ def timed(call):
     return time.perf_counter_ns() - start
 
 
-def run_python(checkpoint, tokens, batch_tokens, repeats):
-    times = {"mixed": [], "hits": [], "one token": []}
-    with tiercel.Store(checkpoint, scales="disk") as store:
-        columns = store.checkpoint.recipe.column_count
-        shape = (batch_tokens, columns)
-        out = {
-            layer: np.zeros((*shape, store.row_size_bytes(layer)), np.uint8)
-            for layer in store.layers
+class PythonSide:
+    """A store, and the memory that its batches are written to."""
+
+    def __init__(self, checkpoint, tokens, batch_tokens):
+        self.store = tiercel.Store(checkpoint, scales="disk")
+        self.batches = tokens.reshape(-1, batch_tokens)
+        shape = (batch_tokens, self.store.checkpoint.recipe.column_count)
+        self.out = {
+            layer: np.zeros((*shape, self.store.row_size_bytes(layer)), np.uint8)
+            for layer in self.store.layers
         }
-        status = {layer: np.zeros(shape, np.uint8) for layer in store.layers}
-        batches = tokens.reshape(-1, batch_tokens)
-        for batch in batches:
-            times["mixed"].append(
-                timed(lambda: store.lookup_layers(batch, out=out, status=status))
-            )
-        for _ in range(repeats):
-            times["hits"].append(
-                timed(lambda: store.lookup_layers(batches[0], out=out, status=status))
-            )
-        layer = store.layers[0]
-        row, row_status = out[layer][:1], status[layer][:1]
-        history, token = batches[0][:3], batches[0][3:4]
-        for _ in range(20 * repeats):
-            times["one token"].append(
-                timed(lambda: store.lookup(token, layer, history, out=row, status=row_status))
-            )
-    return times
+        self.status = {layer: np.zeros(shape, np.uint8) for layer in self.store.layers}
+
+    def lookup(self, batch):
+        tokens = self.batches[batch]
+        return timed(
+            lambda: self.store.lookup_layers(tokens, out=self.out, status=self.status)
+        )
+
+    def one_token(self):
+        layer = self.store.layers[0]
+        out, status = self.out[layer][:1], self.status[layer][:1]
+        history, token = self.batches[0][:3], self.batches[0][3:4]
+        return timed(lambda: self.store.lookup(token, layer, history, out=out, status=status))
+
+    def close(self):
+        self.store.close()
 
 
-def run_cpp(program, checkpoint, token_path, batch_tokens, repeats):
-    command = [program, checkpoint, token_path, str(batch_tokens), str(repeats)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    times = {"mixed": [], "hits": []}
-    for line in output.splitlines():
-        name, nanoseconds = line.split()
-        times[name].append(int(nanoseconds))
-    return times
+class CppSide:
+    """The program that does the same."""
+
+    def __init__(self, program, checkpoint, token_path, batch_tokens):
+        self.process = subprocess.Popen(
+            [program, checkpoint, token_path, str(batch_tokens)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def lookup(self, batch):
+        print(batch, file=self.process.stdin, flush=True)
+        return int(self.process.stdout.readline())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
 
 
-def report(python, cpp):
-    print(f"{'':10} {'Python':>12} {'C++':>12} {'ratio':>7}   samples of each")
+def run_round(python, cpp, batches, repeats, pairs):
+    """Adds (Python, C++) times of lookups that follow each other, in turns."""
+    for name, order in (("mixed", range(batches)), ("hits", [0] * repeats)):
+        for i, batch in enumerate(order):
+            if i % 2 == 0:
+                ours, theirs = python.lookup(batch), cpp.lookup(batch)
+            else:
+                theirs, ours = cpp.lookup(batch), python.lookup(batch)
+            pairs[name].append((ours, theirs))
+
+
+def report(pairs, one_token):
+    print(f"{'':10} {'Python':>12} {'C++':>12} {'ratio':>7}   pairs")
     for name in ("hits", "mixed"):
-        ours, theirs = statistics.median(python[name]), statistics.median(cpp[name])
-        print(f"{name:10} {ours / 1e6:9.3f} ms {theirs / 1e6:9.3f} ms {ours / theirs:7.3f}   "
-              f"{len(python[name])}, {len(cpp[name])}")
-    one = statistics.median(python["one token"])
-    print(f"{'one token':10} {one / 1e3:9.2f} us {'':15} {'':7}  {len(python['one token'])}")
+        ours, theirs = (statistics.median(times) for times in zip(*pairs[name]))
+        ratio = statistics.median(ours / theirs for ours, theirs in pairs[name])
+        print(f"{name:10} {ours / 1e6:9.3f} ms {theirs / 1e6:9.3f} ms {ratio:7.3f}   "
+              f"{len(pairs[name])}")
+    print(f"{'one token':10} {statistics.median(one_token) / 1e3:9.2f} us")
 
 
 def main():
@@ -109,18 +129,17 @@ def main():
         tokens = make_tokens(flags.batches, flags.batch)
         token_path = str(pathlib.Path(folder) / "tokens")
         tokens.tofile(token_path)
-        python = {"mixed": [], "hits": [], "one token": []}
-        cpp = {"mixed": [], "hits": []}
+        pairs = {"mixed": [], "hits": []}
+        one_token = []
         for _ in range(flags.rounds):
-            rounds = (
-                (python, run_python(checkpoint, tokens, flags.batch, flags.repeats)),
-                (cpp, run_cpp(flags.program, checkpoint, token_path, flags.batch, flags.repeats)),
-            )
-            for total, times in rounds:
-                for name, values in times.items():
-                    total[name] += values
-            gc.collect()
-    report(python, cpp)
+            with contextlib.ExitStack() as stack:
+                cpp = CppSide(flags.program, checkpoint, token_path, flags.batch)
+                stack.callback(cpp.close)
+                python = PythonSide(checkpoint, tokens, flags.batch)
+                stack.callback(python.close)
+                run_round(python, cpp, flags.batches, flags.repeats, pairs)
+                one_token += [python.one_token() for _ in range(20 * flags.repeats)]
+    report(pairs, one_token)
 
 
 if __name__ == "__main__":
