@@ -16,7 +16,8 @@ build_packages=(
   build-essential cmake ninja-build pkg-config ccache git
   liburing-dev libhwloc-dev libicu-dev libzstd-dev zstd
   libfmt-dev nlohmann-json3-dev libcli11-dev libxxhash-dev
-  libgtest-dev libgmock-dev libbenchmark-dev pybind11-dev python3-dev
+  libgtest-dev libgmock-dev libbenchmark-dev pybind11-dev
+  python3-dev python3-numpy python3-pytest python3-pip python3-venv
 )
 # libclang-rt-dev brings the sanitizer and fuzzer runtimes of the default clang.
 dev_packages=(clang clang-format clang-tidy libclang-rt-dev)
@@ -49,7 +50,7 @@ install-deps: this system has no apt, so nothing was installed. Tiercel needs
   g++ >= 12 or clang >= 14, cmake >= 3.25, ninja, pkg-config, zstd (program)
   and the development files of: liburing >= 2.3, hwloc, ICU >= 70, zstd, fmt >= 9,
   nlohmann-json >= 3.10, CLI11, xxHash, GoogleTest (with gmock), Google Benchmark,
-  pybind11, Python 3; for \`make bench\` also fio (program) and RocksDB >= 7.
+  pybind11, Python 3 with NumPy, pytest and pip; for \`make bench\` also fio (program) and RocksDB >= 7.
 The Debian names are:
   ${wanted[*]}
 Install them, then run this again with TIERCEL_NO_INSTALL=1 in the environment.
