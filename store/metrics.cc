@@ -94,6 +94,8 @@ void MemoryFamilies(MetricsText& text, const StoreStats& stats) {
   text.Sample({{"part", "tickets"}}, stats.ticket_bytes);
   text.Family("tiercel_tickets", "gauge", "Tickets that were started and not dropped yet.");
   text.Sample({}, std::uint64_t{stats.tickets});
+  text.Family("tiercel_expected_groups", "gauge", "Groups that queued tickets will read.");
+  text.Sample({}, stats.expected_groups);
 }
 
 void HotSetFamilies(MetricsText& text, const HotSetProgress& progress) {

@@ -409,6 +409,7 @@ StoreStats Store::Stats() const {
   stats.read_buffer_bytes = impl.plan.read_bytes;
   stats.ticket_bytes = impl.plan.ticket_bytes;
   stats.tickets = impl.tickets->tickets_in_use();
+  stats.expected_groups = impl.cache->expected_groups();
   stats.engine = Name(impl.opened.device->engine());
   stats.engine_description = impl.opened.device->description();
   stats.engine_fallback = impl.opened.fallback_reason;

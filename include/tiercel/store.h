@@ -114,6 +114,7 @@ struct StoreStats {
   std::uint64_t read_buffer_bytes = 0;     ///< Rings, read buffers, groups in flight.
   std::uint64_t ticket_bytes = 0;          ///< Tickets, tokens, staging, at most.
   std::uint32_t tickets = 0;               ///< Started and not dropped yet.
+  std::uint64_t expected_groups = 0;       ///< That queued tickets are known to read.
   std::uint32_t io_thread_count = 0;       ///< Threads that read.
   std::string engine;                      ///< "io_uring" or "pread".
   std::string engine_description;          ///< Its flags, block size, O_DIRECT or not.

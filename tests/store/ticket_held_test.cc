@@ -190,6 +190,20 @@ TEST_F(TicketHeldTest, AStoreThatGoesFirstCancelsItsTickets) {
   queued.ticket.Cancel();
 }
 
+TEST_F(TicketHeldTest, TheCacheKnowsWhatIsQueuedUntilItIsReadOrGivenUp) {
+  // Its first window is held, and there is no credit for a second one.
+  Batch queued = Start(1, 1000, {.urgency = Urgency::kBackground});
+  while (store_->Stats().expected_groups == 0) std::this_thread::yield();
+  queued.ticket.Cancel();
+  EXPECT_EQ(store_->Stats().expected_groups, 0U);
+  Batch again = Start(1, 1000, {.urgency = Urgency::kBackground});
+  while (store_->Stats().expected_groups == 0) std::this_thread::yield();
+  LetGo();
+  EXPECT_TRUE(again.ticket.WaitAll().ok());
+  EXPECT_EQ(store_->Stats().expected_groups, 0U);
+  ExpectRight(again);
+}
+
 TEST_F(TicketHeldTest, AGroupThatManyTicketsWantIsReadOnce) {
   std::vector<Batch> batches;
   for (int i = 0; i < 10; ++i) batches.push_back(Start(1, 4, {}, {kFirstLayer}));
