@@ -62,6 +62,27 @@ TEST_F(CliTraceTest, RecordsLinesOfEveryForm) {
   EXPECT_NE(run.out.find("12 tokens of 7 documents"), std::string::npos) << run.out;
 }
 
+TEST_F(CliTraceTest, SortsDocumentsByKindAndKeepsTheirOrderWithin) {
+  ASSERT_EQ(Record("1 2\n3\n4 5 6\n7\n").exit_code, 0);
+  const std::string kinds = scratch_.File("kinds.json");
+  scratch_.Write("kinds.json", R"(["prose", "code", "prose", "code"])");
+  const std::string sorted = scratch_.File("sorted");
+  const ProgramRun run =
+      RunTiercel({"trace", "sort", out_, "--kinds", kinds, "--out", sorted, "--json"});
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_EQ(run.Json().at("documents"), 4);
+  EXPECT_EQ(tools::ReadTokens(sorted + ".tokens.u32.zst").value().tokens,
+            (Tokens{3, 7, 1, 2, 4, 5, 6}));
+  EXPECT_EQ(tools::ReadOffsets(sorted + ".offsets.u64").value(), (Offsets{0, 1, 2, 4, 7}));
+  for (const char* bad : {R"(["prose"])", R"(["a", "b", "c", 4])", "{", "[]"}) {
+    scratch_.Write("kinds.json", bad);
+    const ProgramRun refused =
+        RunTiercel({"trace", "sort", out_, "--kinds", kinds, "--out", sorted, "--force"});
+    EXPECT_EQ(refused.exit_code, 3) << bad;
+    EXPECT_NE(refused.err.find("not a JSON array of 4 strings"), std::string::npos) << refused.err;
+  }
+}
+
 TEST_F(CliTraceTest, RecordsBinaryIds) {
   ASSERT_EQ(Record(Bytes32({5, 6, 2, 7, 2, 2, 8}), {"--format", "u32"}).exit_code, 0);
   ExpectRecorded({5, 6, 2, 7, 2, 2, 8}, {0, 7});
