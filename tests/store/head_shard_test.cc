@@ -194,6 +194,37 @@ TEST_F(OneModelShardTest, RowIdsAreThoseOfTheWholeTable) {
   EXPECT_EQ(none.row_status[0], RowStatus::kOutOfRange);
 }
 
+TEST_F(OneModelShardTest, TicketsGiveTheRanksColumnsToo) {
+  const HeadShard shard{.rank = 1, .count = 3};
+  const auto reference = OpenShard(made_, shard);
+  const std::vector<LayerBuffers> want = LookupAll(*reference, run_, RowOutput::kStored);
+  const auto store = OpenShard(made_, shard);
+  std::vector<LayerBuffers> got;
+  for (const LayerBuffers& layer : want) {
+    got.emplace_back(*store, layer.layer_id, layer.row_status.size(), RowOutput::kStored);
+  }
+  std::vector<PrefetchLayer> layers;
+  for (LayerBuffers& layer : got) {
+    layers.push_back(
+        {.layer_id = layer.layer_id, .rows = layer.rows, .row_status = layer.row_status});
+  }
+  Result<Ticket> ticket = store->Start({&run_, 1}, layers);
+  ASSERT_TRUE(ticket.ok()) << ticket.status().ToString();
+  ASSERT_TRUE(ticket.value().WaitAll().ok());
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    EXPECT_EQ(got[i].rows, want[i].rows);
+    EXPECT_EQ(got[i].row_status, want[i].row_status);
+  }
+  const std::vector<RowId> ids = RowIdsOf(*store, 14, run_);
+  LayerBuffers by_id(*store, 14, ids.size(), RowOutput::kStored);
+  Result<Ticket> rows =
+      store->StartRows(ids, {.layer_id = 14, .rows = by_id.rows, .row_status = by_id.row_status});
+  ASSERT_TRUE(rows.ok()) << rows.status().ToString();
+  ASSERT_TRUE(rows.value().WaitAll().ok());
+  EXPECT_EQ(CheckRows(made_, by_id, ids, RowOutput::kStored).right, ids.size());
+  EXPECT_EQ(store->Stats().single_rows, 0U);
+}
+
 TEST_F(OneModelShardTest, ViewsTellTheShardAndTheWholeTable) {
   const auto store = OpenShard(made_, {.rank = 2, .count = 3});
   const CheckpointInfo& checkpoint = store->checkpoint();
