@@ -27,6 +27,8 @@ constexpr std::size_t kTableIdAt = 48;
 constexpr std::size_t kContentIdAt = 56;
 constexpr std::size_t kSavedAtAt = 64;
 constexpr std::size_t kSpaceCountAt = 72;
+constexpr std::size_t kShardRankAt = 76;
+constexpr std::size_t kShardCountAt = 80;
 constexpr std::size_t kSpacesAt = 1024;
 constexpr std::size_t kSpaceBytes = 24;
 constexpr std::size_t kHeaderChecksumAt = kHotSetHeaderBytes - 8;
@@ -69,6 +71,9 @@ std::string HeaderObjection(const HotSetHeader& header) {
   if (!std::has_single_bit(header.block_bytes) || header.block_bytes < kHotSetBlockBytesMin ||
       header.block_bytes > kHotSetBlockBytesMax) {
     return fmt::format("blocks of {} B", header.block_bytes);
+  }
+  if (header.shard.rank >= header.shard.count) {
+    return fmt::format("head shard {}/{}", header.shard.rank, header.shard.count);
   }
   if (header.spaces.empty()) return "no spaces";
   for (const HotSetSpace& space : header.spaces) {
@@ -123,6 +128,10 @@ void EncodeHotSetHeader(const HotSetHeader& header, std::span<std::byte> target)
   StoreLittleEndian(at + kContentIdAt, header.content_id);
   StoreLittleEndian(at + kSavedAtAt, header.saved_at_s);
   StoreLittleEndian(at + kSpaceCountAt, static_cast<std::uint32_t>(header.spaces.size()));
+  // Zeros stand for all heads.
+  StoreLittleEndian(at + kShardRankAt, header.shard.rank);
+  StoreLittleEndian(at + kShardCountAt,
+                    header.shard.count == 1 ? std::uint32_t{0} : header.shard.count);
   for (std::size_t i = 0; i < header.spaces.size(); ++i) {
     std::byte* const space = at + kSpacesAt + i * kSpaceBytes;
     StoreLittleEndian(space, header.spaces[i].layer_id);
@@ -163,6 +172,8 @@ Result<HotSetHeader> DecodeHotSetHeader(std::span<const std::byte> bytes,
   header.table_id = Load64(bytes, kTableIdAt);
   header.content_id = Load64(bytes, kContentIdAt);
   header.saved_at_s = Load64(bytes, kSavedAtAt);
+  header.shard.rank = Load32(bytes, kShardRankAt);
+  header.shard.count = std::max(Load32(bytes, kShardCountAt), 1U);
   const std::uint32_t space_count = Load32(bytes, kSpaceCountAt);
   if (Load32(bytes, kHeaderBytesAt) != kHotSetHeaderBytes) return damaged("its own size");
   if ((Load32(bytes, kFlagsAt) & ~kFlagBytes) != 0) return damaged("unknown flags");

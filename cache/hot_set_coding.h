@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cache/hot_group.h"
+#include "tiercel/recipe.h"
 #include "tiercel/status.h"
 
 namespace tiercel {
@@ -41,6 +42,7 @@ struct HotSetHeader {
   std::uint64_t table_id = 0;    ///< Of the recipe, the shapes and the files' sizes.
   std::uint64_t content_id = 0;  ///< Of the files' times as well.
   std::uint64_t saved_at_s = 0;  ///< Unix time.
+  HeadShard shard;               ///< Whose heads its groups have.
   std::vector<HotSetSpace> spaces;
 
   /// Where block `index` begins in the file.

@@ -118,4 +118,32 @@ Result<Recipe> BuildRecipe(const RecipeParameters& parameters) {
   return PinRecipe(parameters, std::move(layers));
 }
 
+Result<Recipe> ShardRecipe(const Recipe& recipe, HeadShard shard) {
+  if (Status s = CheckRecipe(recipe); !s.ok()) return s;
+  if (recipe.shard != HeadShard{}) {
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("head shard {}/{} of a recipe that is shard {}/{} already: take it "
+                              "of the whole recipe",
+                              shard.rank, shard.count, recipe.shard.rank, recipe.shard.count));
+  }
+  const std::uint32_t head_count = recipe.parameters.head_count;
+  if (Status s = CheckShard(shard, head_count); !s.ok()) return s;
+  Recipe local = recipe;
+  local.shard = shard;
+  local.parameters.head_count = (head_count - shard.rank + shard.count - 1) / shard.count;
+  for (std::size_t i = 0; i < local.layers.size(); ++i) {
+    LayerRecipe& layer = local.layers[i];
+    layer.head_sizes.clear();
+    layer.offsets.clear();
+    for (std::uint32_t order = 0; order < recipe.order_count(); ++order) {
+      for (std::uint32_t head = shard.rank; head < head_count; head += shard.count) {
+        const std::size_t column = std::size_t{order} * head_count + head;
+        layer.head_sizes.push_back(recipe.layers[i].head_sizes[column]);
+        layer.offsets.push_back(recipe.layers[i].offsets[column]);
+      }
+    }
+  }
+  return local;
+}
+
 }  // namespace tiercel

@@ -131,6 +131,61 @@ Status CheckHeadSizes(const LayerRecipe& layer, std::size_t columns,
   return {};
 }
 
+/// All of a recipe but its offsets and row counts.
+Status CheckNumbers(const RecipeParameters& p, const std::vector<LayerRecipe>& layers) {
+  if (Status s = CheckParameters(p); !s.ok()) return s;
+  if (layers.size() != p.layer_ids.size()) {
+    return Invalid(fmt::format("recipe: {} layers are given; layer_ids names {}", layers.size(),
+                               p.layer_ids.size()));
+  }
+  const std::size_t columns = std::size_t{p.order_max - 1} * p.head_count;
+  std::unordered_set<std::uint64_t> seen;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    if (layers[i].layer_id != p.layer_ids[i]) {
+      return Invalid(fmt::format("recipe: layer {} stands where layer_ids names {}",
+                                 layers[i].layer_id, p.layer_ids[i]));
+    }
+    if (Status s = CheckMultipliers(layers[i], p); !s.ok()) return s;
+    if (Status s = CheckHeadSizes(layers[i], columns, seen); !s.ok()) return s;
+  }
+  return {};
+}
+
+/// Offsets and row count as they follow from the head sizes of a whole layer.
+void Lay(std::uint32_t row_count_multiple, LayerRecipe& layer) {
+  layer.offsets.clear();
+  layer.row_count = 0;
+  for (const std::uint64_t size : layer.head_sizes) {
+    layer.offsets.push_back(layer.row_count);
+    layer.row_count += size;
+  }
+  const std::uint64_t multiple = row_count_multiple;
+  layer.row_count = (layer.row_count + multiple - 1) / multiple * multiple;
+}
+
+/// Whether the columns of a shard lie in the table one after another. That the gaps are
+/// those of the other ranks' heads only the whole recipe could tell.
+Status CheckShardOffsets(const LayerRecipe& layer) {
+  if (layer.offsets.size() != layer.head_sizes.size() || layer.row_count > kRowCountMax) {
+    return Invalid(fmt::format("recipe: layer {} has {} offsets for {} columns, and {} rows",
+                               layer.layer_id, layer.offsets.size(), layer.head_sizes.size(),
+                               layer.row_count));
+  }
+  std::uint64_t end = 0;
+  for (std::size_t i = 0; i < layer.offsets.size(); ++i) {
+    const std::uint64_t offset = layer.offsets[i];
+    if (offset < end || offset > layer.row_count ||
+        layer.row_count - offset < layer.head_sizes[i]) {
+      return Invalid(
+          fmt::format("recipe: column {} of layer {} begins at row {}; it must lie "
+                      "behind row {}, and its {} rows within the table's {}",
+                      i, layer.layer_id, offset, end, layer.head_sizes[i], layer.row_count));
+    }
+    end = offset + layer.head_sizes[i];
+  }
+  return {};
+}
+
 }  // namespace
 
 std::uint32_t HashedVocabSize(const RecipeParameters& parameters) noexcept {
@@ -155,40 +210,37 @@ Status CheckParameters(const RecipeParameters& p) {
   return CheckRange("row_count_multiple", p.row_count_multiple, 1, multiple_max);
 }
 
+Status CheckShard(HeadShard shard, std::uint32_t head_count) {
+  if (shard.count < 1 || shard.count > head_count) {
+    return Invalid(fmt::format("head shard {}/{}: {} heads of an order are shared by 1 to {} ranks",
+                               shard.rank, shard.count, head_count, head_count));
+  }
+  if (shard.rank >= shard.count) {
+    return Invalid(fmt::format("head shard {}/{}: ranks count from 0, the last of them is {}",
+                               shard.rank, shard.count, shard.count - 1));
+  }
+  return {};
+}
+
 Result<Recipe> PinRecipe(const RecipeParameters& parameters, std::vector<LayerRecipe> layers) {
-  if (Status s = CheckParameters(parameters); !s.ok()) return s;
-  if (layers.size() != parameters.layer_ids.size()) {
-    return Invalid(fmt::format("recipe: {} layers are given; layer_ids names {}", layers.size(),
-                               parameters.layer_ids.size()));
-  }
-  Recipe recipe{parameters, std::move(layers)};
-  std::unordered_set<std::uint64_t> seen;
-  for (std::size_t i = 0; i < recipe.layers.size(); ++i) {
-    LayerRecipe& layer = recipe.layers[i];
-    if (layer.layer_id != parameters.layer_ids[i]) {
-      return Invalid(fmt::format("recipe: layer {} stands where layer_ids names {}", layer.layer_id,
-                                 parameters.layer_ids[i]));
-    }
-    if (Status s = CheckMultipliers(layer, parameters); !s.ok()) return s;
-    if (Status s = CheckHeadSizes(layer, recipe.column_count(), seen); !s.ok()) return s;
-    layer.offsets.clear();
-    layer.row_count = 0;
-    for (const std::uint64_t size : layer.head_sizes) {
-      layer.offsets.push_back(layer.row_count);
-      layer.row_count += size;
-    }
-    const std::uint64_t multiple = parameters.row_count_multiple;
-    layer.row_count = (layer.row_count + multiple - 1) / multiple * multiple;
-  }
-  return recipe;
+  if (Status s = CheckNumbers(parameters, layers); !s.ok()) return s;
+  for (LayerRecipe& layer : layers) Lay(parameters.row_count_multiple, layer);
+  return Recipe{.parameters = parameters, .layers = std::move(layers), .shard = {}};
 }
 
 Status CheckRecipe(const Recipe& recipe) {
-  Result<Recipe> pinned = PinRecipe(recipe.parameters, recipe.layers);
-  if (!pinned.ok()) return std::move(pinned).TakeStatus();
-  for (std::size_t i = 0; i < recipe.layers.size(); ++i) {
-    const LayerRecipe& layer = recipe.layers[i];
-    const LayerRecipe& expected = pinned.value().layers[i];
+  if (Status s = CheckNumbers(recipe.parameters, recipe.layers); !s.ok()) return s;
+  if (recipe.shard != HeadShard{}) {
+    // How many heads the whole recipe has is not known here, but the most that it can.
+    if (Status s = CheckShard(recipe.shard, kHeadCountMax); !s.ok()) return s;
+    for (const LayerRecipe& layer : recipe.layers) {
+      if (Status s = CheckShardOffsets(layer); !s.ok()) return s;
+    }
+    return {};
+  }
+  for (const LayerRecipe& layer : recipe.layers) {
+    LayerRecipe expected = layer;
+    Lay(recipe.parameters.row_count_multiple, expected);
     if (layer.offsets != expected.offsets || layer.row_count != expected.row_count) {
       return Invalid(
           fmt::format("recipe: offsets or row count of layer {} do not follow from its "

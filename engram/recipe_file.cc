@@ -138,6 +138,11 @@ Result<Recipe> ReadRecipeFile(const nlohmann::json& top, std::string_view source
     reader.Fail(
         fmt::format("recipe file of version {}; this library reads version {}", version, kVersion));
   }
+  if (top.contains("shard")) {
+    reader.Fail(
+        "the recipe of one head shard, which says too little of the whole: read the "
+        "whole recipe and take the shard of it");
+  }
   if (!reader.ok()) return reader.TakeStatus();
   RefuseOtherKeys(reader, top, kTopKeys);
   const RecipeParameters parameters = ReadParameters(reader);
@@ -179,6 +184,11 @@ std::string ToJson(const Recipe& recipe) {
                       {"multipliers", layer.multipliers},
                       {"head_sizes", layer.head_sizes},
                       {"row_count", layer.row_count}});
+    // Of a whole recipe they are prefix sums of the sizes.
+    if (recipe.shard != HeadShard{}) layers.back()["offsets"] = layer.offsets;
+  }
+  if (recipe.shard != HeadShard{}) {
+    json["shard"] = {{"rank", recipe.shard.rank}, {"count", recipe.shard.count}};
   }
   return json.dump(2) + "\n";
 }

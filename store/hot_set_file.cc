@@ -91,13 +91,22 @@ Result<HotSetHeader> ReadHotSetHeader(const std::string& path) {
 
 Status CheckHotSetIdentity(const HotSetHeader& header, const TableIdentity& identity,
                            bool use_bytes, const std::string& path,
-                           const std::string& checkpoint_path) {
+                           const CheckpointInfo& checkpoint) {
+  const HeadShard shard = checkpoint.recipe.shard;
+  if (header.shard != shard) {
+    // The table ids differ too, but say nothing of why.
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("{} is the hot set of head shard {}/{}, but this store of {} serves "
+                              "shard {}/{}: groups of other heads; save one for each rank",
+                              path, header.shard.rank, header.shard.count, checkpoint.path,
+                              shard.rank, shard.count));
+  }
   if (header.table_id != identity.table_id) {
     return Status(StatusCode::kInvalidArgument,
                   fmt::format("{} is the hot set of other tables than {}: recipe, shapes, row "
                               "format or file sizes differ (table {:016x}, here {:016x}); save "
                               "one from a store of these",
-                              path, checkpoint_path, header.table_id, identity.table_id));
+                              path, checkpoint.path, header.table_id, identity.table_id));
   }
   if (use_bytes && header.content_id != identity.content_id) {
     return Status(StatusCode::kInvalidArgument,
@@ -105,7 +114,7 @@ Status CheckHotSetIdentity(const HotSetHeader& header, const TableIdentity& iden
                               "so its rows may be others; load its keys alone "
                               "(HotSetLoadOptions::bytes = false, --hot-set-keys), which reads the "
                               "rows from the tables, or save it again",
-                              path, checkpoint_path));
+                              path, checkpoint.path));
   }
   return {};
 }
@@ -123,7 +132,8 @@ Result<HotSetInfo> InspectHotSet(const std::string& path) {
                   .file_bytes = header.file_bytes(),
                   .saved_at_s = header.saved_at_s,
                   .table_id = header.table_id,
-                  .content_id = header.content_id};
+                  .content_id = header.content_id,
+                  .shard = header.shard};
   for (const HotSetSpace& space : header.spaces) {
     info.spaces.push_back({.layer_id = space.layer_id,
                            .order = space.order,

@@ -28,11 +28,11 @@ struct TableIdentity {
 /// Errors: as InspectHotSet().
 [[nodiscard]] Result<HotSetHeader> ReadHotSetHeader(const std::string& path);
 
-/// OK if the hot set belongs to the tables. `use_bytes`: the groups' bytes are wanted too.
-/// Errors: kInvalidArgument.
+/// OK if the hot set belongs to the tables and the shard. `use_bytes`: the groups' bytes are wanted
+/// too. Errors: kInvalidArgument.
 [[nodiscard]] Status CheckHotSetIdentity(const HotSetHeader& header, const TableIdentity& identity,
                                          bool use_bytes, const std::string& path,
-                                         const std::string& checkpoint_path);
+                                         const CheckpointInfo& checkpoint);
 
 }  // namespace tiercel
 

@@ -337,7 +337,7 @@ Status StartLoad(Store::Impl& store, const std::string& path, const HotSetLoadOp
   if (!identity.ok()) return std::move(identity).TakeStatus();
   Status status =
       CheckHotSetIdentity(header.value(), identity.value(),
-                          options.bytes && header.value().has_bytes, path, store.checkpoint.path);
+                          options.bytes && header.value().has_bytes, path, store.checkpoint);
   if (!status.ok()) return status;
   const HotSetContext context = {.checkpoint = store.checkpoint,
                                  .layout = store.layout,

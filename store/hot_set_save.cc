@@ -83,6 +83,7 @@ Result<HotSetHeader> NewHeader(const Store::Impl& store, const HotSetSaveOptions
   HotSetHeader header;
   header.has_bytes = options.bytes;
   header.spaces = HotSetSpacesOf(store.layout);
+  header.shard = store.checkpoint.recipe.shard;
   const std::uint32_t least_bytes =
       kHotSetBlockHeadBytes + kHotSetEntryBytes +
       (options.bytes ? store.layout.space_size_bytes_max : std::uint32_t{0});

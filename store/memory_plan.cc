@@ -41,8 +41,9 @@ std::uint64_t ScaleBytes(const CheckpointInfo& checkpoint, const Layout& layout)
   std::uint64_t total = 0;
   for (const ServedLayer& served : layout.layers) {
     const std::vector<RowPart>& parts = checkpoint.layers[served.recipe_index].parts;
+    const std::vector<RowRange> rows = RowsInReach(checkpoint.recipe, served.recipe_index);
     for (std::size_t part = 1; part < parts.size(); ++part) {
-      total += ResidentPart::MemoryBytes(parts[part]);
+      total += ResidentPart::MemoryBytes(parts[part], rows);
     }
   }
   return total;

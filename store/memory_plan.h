@@ -24,7 +24,8 @@ struct MemoryPlan {
   std::uint64_t cache_bytes = 0;         ///< All the rest.
 };
 
-/// Bytes of all parts but the first of every served layer: V4.1's scales.
+/// Bytes of all parts but the first of every served layer, V4.1's scales: of the rows in
+/// reach (see RowsInReach()).
 [[nodiscard]] std::uint64_t ScaleBytes(const CheckpointInfo& checkpoint, const Layout& layout);
 
 /// Divides options.dram_budget_bytes: what reading needs, then scales by

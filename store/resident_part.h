@@ -13,14 +13,26 @@
 #include <vector>
 
 #include "tiercel/checkpoint.h"
+#include "tiercel/recipe.h"
 #include "tiercel/status.h"
 #include "tiercel/types.h"
 
 namespace tiercel {
 
-/// One part of every row of a layer (V4.1's 8 scale bytes), held in DRAM. A thread
-/// of its own loads it from disk in file order while the store already serves:
-/// until a chunk is there, Copy() says no and the row is read from disk.
+/// Rows [first, end) of a table.
+struct RowRange {
+  std::uint64_t first = 0;
+  std::uint64_t end = 0;
+};
+
+/// The rows of a layer that `recipe` asks for: all of them, or the columns of a shard's.
+///   layer_index  into Recipe::layers.
+[[nodiscard]] std::vector<RowRange> RowsInReach(const Recipe& recipe, std::uint32_t layer_index);
+
+/// One part of the rows of a layer (V4.1's 8 scale bytes), held in DRAM: of all rows, or
+/// of ranges of them (a head shard's columns), rounded out to chunks of 1 MiB. A thread
+/// of its own loads it from disk in file order while the store already serves: until a
+/// chunk is there, and for rows outside, Copy() says no and the row is read from disk.
 ///
 /// Invariant: a chunk's bytes are written by the loader alone, before it sets the
 /// chunk's flag (release); a reader looks at the flag (acquire) before the bytes.
@@ -33,35 +45,51 @@ class ResidentPart {
   /// Takes the memory and starts to load. `files` and `part` must outlive it. `log` gets a line if
   /// a chunk cannot be read (its rows then go on being read from disk); called on the loader's
   /// thread. Errors: kResourceExhausted.
+  ///   wanted  rising, apart, within the table, not empty; may touch.
   [[nodiscard]] static Result<std::unique_ptr<ResidentPart>> Load(
-      const std::vector<TableFile>& files, const RowPart& part,
+      const std::vector<TableFile>& files, const RowPart& part, std::span<const RowRange> wanted,
       std::function<void(std::string_view)> log);
   ResidentPart(const ResidentPart&) = delete;
   ResidentPart& operator=(const ResidentPart&) = delete;
   ~ResidentPart();
 
-  /// Memory that holding `part` takes.
-  [[nodiscard]] static std::uint64_t MemoryBytes(const RowPart& part) noexcept;
+  /// Memory that holding the `wanted` rows of `part` takes.
+  [[nodiscard]] static std::uint64_t MemoryBytes(const RowPart& part,
+                                                 std::span<const RowRange> wanted);
 
   /// Copies the row's part to `target` if it has been loaded.
   ///   target  shape [part.size_bytes].
+  /// REQUIRES: row < the table's row count.
   [[nodiscard]] bool Copy(RowId row, std::span<std::byte> target) const noexcept;
 
   [[nodiscard]] std::uint64_t memory_bytes() const noexcept { return memory_bytes_; }
 
  private:
-  ResidentPart(const std::vector<TableFile>& files, const RowPart& part,
+  /// Which chunks are held, and where.
+  struct Chunks {
+    std::vector<std::uint64_t> held;  ///< Rising: chunk held[s] lies in slot s.
+    /// Shape [chunks of the table]: a chunk's slot, or kNowhere.
+    std::vector<std::uint32_t> slots;
+    std::uint64_t row_count = 0;  ///< In them.
+  };
+  static constexpr std::uint32_t kNowhere = ~std::uint32_t{0};
+
+  ResidentPart(const std::vector<TableFile>& files, const RowPart& part, Chunks chunks,
                std::function<void(std::string_view)> log, std::byte* memory);
+  [[nodiscard]] static Chunks ChunksOf(const RowPart& part, std::span<const RowRange> wanted);
+  [[nodiscard]] static std::uint64_t MemoryBytes(const RowPart& part,
+                                                 const Chunks& chunks) noexcept;
   void Run();
-  [[nodiscard]] Status LoadChunk(std::uint64_t chunk);
+  [[nodiscard]] Status LoadSlot(std::uint32_t slot);
 
   const std::vector<TableFile>& files_;
   const RowPart& part_;
+  const Chunks chunks_;
   std::function<void(std::string_view)> log_;
   std::uint64_t chunk_rows_ = 0;
   std::uint64_t memory_bytes_ = 0;
-  std::byte* memory_ = nullptr;
-  std::vector<std::atomic<std::uint8_t>> loaded_;
+  std::byte* memory_ = nullptr;  ///< Slot by slot, each as large as a whole chunk.
+  std::vector<std::atomic<std::uint8_t>> loaded_;  ///< Shape [slots].
   std::atomic<bool> stop_ = false;
   std::thread loader_;
 };

@@ -55,6 +55,10 @@ Status CheckOptions(const StoreOptions& options) {
   return {};
 }
 
+Status NotAShard(const std::string& path, const Status& why) {
+  return Status(why.code(), fmt::format("StoreOptions::shard: {}: {}", path, why.message()));
+}
+
 Result<Layout> MakeLayout(const CheckpointInfo& checkpoint,
                           const std::vector<std::uint32_t>& layer_ids) {
   const Recipe& recipe = checkpoint.recipe;
@@ -186,10 +190,12 @@ namespace {
 /// Takes a layer's scales into DRAM, as the plan says.
 Status LoadScales(Store::Impl& impl, const std::function<void(std::string_view)>& log) {
   for (std::uint32_t i = 0; i < impl.layout.layers.size(); ++i) {
-    const LayerTable& table = impl.checkpoint.layers[impl.layout.layers[i].recipe_index];
+    const std::uint32_t index = impl.layout.layers[i].recipe_index;
+    const LayerTable& table = impl.checkpoint.layers[index];
+    const std::vector<RowRange> rows = RowsInReach(impl.checkpoint.recipe, index);
     for (std::uint32_t part = 1; part < table.parts.size(); ++part) {
       Result<std::unique_ptr<ResidentPart>> resident =
-          ResidentPart::Load(impl.checkpoint.files, table.parts[part], log);
+          ResidentPart::Load(impl.checkpoint.files, table.parts[part], rows, log);
       if (!resident.ok()) return std::move(resident).TakeStatus();
       impl.locator.SetResident(i, part, std::move(resident).value());
     }
@@ -236,6 +242,10 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
   StoreOptions options = wanted;
   options.queue_depth = ReadSettingsOf(wanted).queue_depth;
   if (options.io_thread_count == 0) options.io_thread_count = DiskCount(checkpoint.files);
+  // From here on the recipe is that of the shard: its heads are all that there are.
+  Result<Recipe> recipe = ShardRecipe(checkpoint.recipe, options.shard);
+  if (!recipe.ok()) return NotAShard(checkpoint.path, recipe.status());
+  checkpoint.recipe = std::move(recipe).value();
   Result<Layout> layout = MakeLayout(checkpoint, options.layer_ids);
   if (!layout.ok()) return std::move(layout).TakeStatus();
   Result<Hasher> hasher = Hasher::Create(checkpoint.recipe, options.token_map);
@@ -367,6 +377,7 @@ const Hasher& Store::hasher() const noexcept {
 StoreStats Store::Stats() const {
   const Impl& impl = *impl_;
   StoreStats stats;
+  stats.shard = impl.checkpoint.recipe.shard;
   for (std::uint32_t i = 0; i < impl.layout.spaces.size(); ++i) {
     const Space& space = impl.layout.spaces[i];
     const SpaceCounters& counters = impl.counters.spaces[i];

@@ -43,6 +43,7 @@ struct StoreFlags {
   std::uint32_t queue_depth = StoreOptions{}.queue_depth;
   std::string read_block = "0";
   std::string disk_profile;
+  std::string shard = "0/1";
   bool hugetlb = false;
   std::string numa = "interleave";
   bool io_poll = false;

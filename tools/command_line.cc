@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <charconv>
@@ -130,6 +131,20 @@ Result<ScalePlacement> ParseScalePlacement(std::string_view text) {
       fmt::format("'{}' is no place for scales; there are auto, resident and disk", text));
 }
 
+Result<HeadShard> ParseShard(std::string_view text) {
+  const std::size_t slash = std::min(text.find('/'), text.size());
+  std::uint64_t rank = 0;
+  std::uint64_t count = 0;
+  if (slash == text.size() || !ParseNumber(text.substr(0, slash), &rank) ||
+      !ParseNumber(text.substr(slash + 1), &count) || rank >= count ||
+      count > std::numeric_limits<std::uint32_t>::max()) {
+    return Status(
+        StatusCode::kInvalidArgument,
+        fmt::format("'{}' is no shard: write R/N for rank R of N, from 0/N to (N-1)/N", text));
+  }
+  return HeadShard{static_cast<std::uint32_t>(rank), static_cast<std::uint32_t>(count)};
+}
+
 Result<std::vector<std::uint64_t>> ParseRowList(std::string_view text) {
   std::vector<std::uint64_t> rows;
   std::size_t at = 0;
@@ -193,6 +208,10 @@ std::string FormatPercent(double numerator, double denominator) {
 
 std::string FormatDifferent(std::uint64_t row_count) {
   return row_count == 0 ? "0 rows differ" : FormatCount(row_count) + " DIFFERENT rows";
+}
+
+std::string FormatShard(HeadShard shard) {
+  return fmt::format("{}/{}", shard.rank, shard.count);
 }
 
 std::string FormatEngine(const StoreStats& stats) {

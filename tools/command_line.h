@@ -33,6 +33,10 @@ enum class ExitCode : int {
 /// "auto", "resident" or "disk". Errors: kInvalidArgument.
 [[nodiscard]] Result<ScalePlacement> ParseScalePlacement(std::string_view text);
 
+/// "1/4": the heads of rank 1 of 4. Errors: kInvalidArgument (not two numbers, no ranks, a
+/// rank that is not below their count).
+[[nodiscard]] Result<HeadShard> ParseShard(std::string_view text);
+
 /// Row ids as a list of numbers and closed ranges: "0,17,100-107".
 ///
 /// Errors: kInvalidArgument (not a list, a range that runs backwards, more than
@@ -50,6 +54,9 @@ enum class ExitCode : int {
 /// "0 rows differ", or "12 DIFFERENT rows": what a script that looks for the former
 /// finds is never the end of "10 rows differ".
 [[nodiscard]] std::string FormatDifferent(std::uint64_t row_count);
+
+/// "1/4", as ParseShard() takes it.
+[[nodiscard]] std::string FormatShard(HeadShard shard);
 
 /// The engine of a store: its description, which mostly begins with its name.
 [[nodiscard]] std::string FormatEngine(const StoreStats& stats);

@@ -106,6 +106,7 @@ void PrintJson(const LookupFlags& flags, const Found& found, RowText text,
     }
     json["rows"].push_back(std::move(row));
   }
+  json["shard"] = FormatShard(stats.shard);
   json["engine"] = stats.engine;
   json["queue_depth"] = stats.queue_depth;
   json["read_block_bytes"] = stats.read_block_bytes;

@@ -68,6 +68,10 @@ std::string HeadLines(const ReplayReport& report) {
       report.schedule.chunk_tokens == 1 ? "" : "s",
       report.schedule.mode == ReplayMode::kDecode ? "stream and step" : "step");
   text += Line("checkpoint", fmt::format("{} ({}), layers {}", report.path, report.layout, layers));
+  if (report.stats.shard != HeadShard{}) {
+    text += Line("heads", fmt::format("shard {}, {} columns", FormatShard(report.stats.shard),
+                                      report.column_count));
+  }
   text += Line("engine", FormatEngine(report.stats));
   if (!report.stats.engine_fallback.empty()) {
     text += Line("", fmt::format("FELL BACK from io_uring: {}", report.stats.engine_fallback));
@@ -241,6 +245,7 @@ std::string ReportJson(const ReplayReport& report) {
       {"path", report.path},
       {"layout", report.layout},
       {"layers", report.layer_ids},
+      {"shard", FormatShard(report.stats.shard)},
       {"mode", Name(report.schedule.mode)},
       {"streams", report.schedule.stream_count},
       {"chunk", report.schedule.chunk_tokens},

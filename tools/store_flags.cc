@@ -61,6 +61,10 @@ void StoreFlags::AddTo(CLI::App& app) {
   app.add_option("--disk-profile", disk_profile,
                  "Profile from `tiercel calibrate`, instead of the one kept for the disk")
       ->type_name("FILE");
+  app.add_option("--shard", shard,
+                 "Serve the heads of rank R of N alone: head h of every order is rank h mod N's")
+      ->type_name("R/N")
+      ->capture_default_str();
   app.add_flag("--hugetlb", hugetlb,
                "The cache in 2 MiB pages that were set aside (sysctl vm.nr_hugepages)");
   app.add_option("--numa", numa,
@@ -85,6 +89,7 @@ StoreOptions StoreFlags::ToOptions(const std::string& verb) const {
   }
   options.read_block_bytes = static_cast<std::uint32_t>(block_bytes);
   options.disk_profile_path = disk_profile;
+  options.shard = OrUsage("--shard", ParseShard(shard));
   options.memory = ParseMemory(numa);
   if (hugetlb) options.memory.pages = CachePages::kHugetlb;
   options.io_poll = io_poll;

@@ -44,6 +44,7 @@ nlohmann::ordered_json InfoJson(const HotSetInfo& info) {
                                  {"saved_at", FormatTime(info.saved_at_s)},
                                  {"table_id", fmt::format("{:016x}", info.table_id)},
                                  {"content_id", fmt::format("{:016x}", info.content_id)},
+                                 {"shard", FormatShard(info.shard)},
                                  {"spaces", nlohmann::ordered_json::array()}};
   for (const HotSetInfo::Space& space : info.spaces) {
     json["spaces"].push_back({{"layer", space.layer_id},
@@ -57,11 +58,11 @@ nlohmann::ordered_json InfoJson(const HotSetInfo& info) {
 std::string InfoText(const HotSetInfo& info) {
   std::string text = fmt::format(
       "{}\n  holds     {} groups, {}\n  file      {}, version {}, {} blocks of {}\n"
-      "  saved     {}\n  tables    {:016x}, content {:016x}\n",
+      "  saved     {}\n  tables    {:016x}, content {:016x}\n  heads     shard {}\n",
       info.path, FormatCount(info.group_count), info.has_bytes ? "with their bytes" : "keys alone",
       FormatBytes(static_cast<double>(info.file_bytes)), info.version,
       FormatCount(info.block_count), FormatBinaryBytes(info.block_bytes),
-      FormatTime(info.saved_at_s), info.table_id, info.content_id);
+      FormatTime(info.saved_at_s), info.table_id, info.content_id, FormatShard(info.shard));
   for (const HotSetInfo::Space& space : info.spaces) {
     text += fmt::format("  layer {:<3} {}-grams  {} groups of {} B\n", space.layer_id, space.order,
                         FormatCount(space.group_count), space.group_size_bytes);
@@ -101,6 +102,7 @@ Result<ExitCode> RunWarm(const WarmFlags& flags) {
     json.update(HotSetJson(progress));
     json["cache_bytes"] = stats.cache_bytes;
     json["dram_budget_bytes"] = stats.dram_budget_bytes;
+    json["shard"] = FormatShard(stats.shard);
     json["engine"] = stats.engine;
     Print(json.dump() + "\n");
   } else {

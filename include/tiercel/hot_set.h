@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "tiercel/recipe.h"
 #include "tiercel/status.h"
 
 namespace tiercel {
@@ -51,6 +52,7 @@ struct HotSetInfo {
   std::uint64_t saved_at_s = 0;  ///< Unix time.
   std::uint64_t table_id = 0;    ///< Of recipe, shapes, row formats and file sizes.
   std::uint64_t content_id = 0;  ///< Of those and the times the files were changed.
+  HeadShard shard;               ///< Of the store that saved it: whose heads a group has.
   std::vector<Space> spaces;
 };
 

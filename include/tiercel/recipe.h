@@ -53,11 +53,22 @@ struct LayerRecipe {
   std::uint64_t row_count = 0;             ///< Rows of the table, padding rows included.
 };
 
-/// A complete, checked hash recipe. Make one with BuildRecipe or ParseRecipe;
-/// those are what guarantees that the shapes agree.
+/// The heads of one of `count` ranks that share a table: head h of every order is rank
+/// (h mod count)'s, so that each rank has a like share of each order. Local head j of the
+/// shard is head rank + j * count of the table.
+struct HeadShard {
+  std::uint32_t rank = 0;   ///< In [0, count).
+  std::uint32_t count = 1;  ///< In [1, head_count]. 1: all heads.
+
+  friend bool operator==(const HeadShard&, const HeadShard&) = default;
+};
+
+/// A complete, checked hash recipe. Make one with BuildRecipe, ParseRecipe or
+/// ShardRecipe; those are what guarantees that the shapes agree.
 struct Recipe {
   RecipeParameters parameters;
   std::vector<LayerRecipe> layers;  ///< In the order of parameters.layer_ids.
+  HeadShard shard;                  ///< Whose heads these are; see ShardRecipe().
 
   [[nodiscard]] std::uint32_t order_count() const noexcept { return parameters.order_max - 1; }
   /// (order_max - 1) * head_count. Column (n-2)*H + h is head h of order n.
@@ -73,6 +84,16 @@ struct Recipe {
 /// Errors: kInvalidArgument (a parameter out of the ranges above, layer ids that
 /// repeat, a multiplier bound at or below 2^32, where numpy's stream differs).
 [[nodiscard]] Result<Recipe> BuildRecipe(const RecipeParameters& parameters);
+
+/// The recipe of the heads of one rank: as `recipe`, but parameters.head_count, head_sizes
+/// and offsets are those of the shard's heads alone, in rising order, and so are columns.
+/// Mixes are the same. Row ids stay ids of the whole table: offsets are no prefix sums of
+/// the head sizes any more, and row_count is the whole table's. Group keys are those of
+/// the local heads, and mean nothing to another shard.
+///
+/// Errors: kInvalidArgument (a rank that is not below the count, no ranks, more ranks than
+/// an order has heads, a recipe that is a shard's already or whose parts do not fit).
+[[nodiscard]] Result<Recipe> ShardRecipe(const Recipe& recipe, HeadShard shard);
 
 /// Facts that a config leaves out.
 struct ParseRecipeOptions {
@@ -96,7 +117,9 @@ struct ParseRecipeOptions {
 [[nodiscard]] Result<Recipe> LoadRecipe(const std::string& path,
                                         const ParseRecipeOptions& options = {});
 
-/// The recipe as a recipe file, multipliers and head sizes pinned.
+/// The recipe as a recipe file, multipliers and head sizes pinned. That of a shard has
+/// "shard" and its offsets besides, and ParseRecipe refuses it: what is to be shared over
+/// ranks is the whole recipe.
 [[nodiscard]] std::string ToJson(const Recipe& recipe);
 
 }  // namespace tiercel

@@ -60,6 +60,12 @@ struct StoreOptions {
   std::shared_ptr<const TokenMap> token_map;
   /// Layers to serve; empty means all of them.
   std::vector<std::uint32_t> layer_ids;
+  /// Heads to serve: those of one rank of a model that is cut over several (see HeadShard).
+  /// Outputs then have this rank's columns alone, shape [t, local columns, row size],
+  /// order-major, local heads in rising order; a group is the local heads of an n-gram, so
+  /// cache, resident scales and reads are this rank's share. Row ids are still those of the
+  /// whole table.
+  HeadShard shard;
   PrefetchLimits prefetch;  ///< Of tickets, out of the budget.
   /// Receives lines that a person should see, such as a fallback from io_uring.
   /// Null: stderr. Called from Open() and from I/O threads, one call at a time.
@@ -98,6 +104,7 @@ struct OrderStats {
 
 struct StoreStats {
   std::vector<OrderStats> orders;          ///< By layer, then order.
+  HeadShard shard;                         ///< StoreOptions::shard.
   std::uint64_t single_rows = 0;           ///< Rows asked for outside of a group.
   std::uint64_t device_reads = 0;          ///< Reads that were sent to the device.
   std::uint64_t device_reads_shared = 0;   ///< Rows served by a read that was under way.
@@ -136,7 +143,8 @@ class Store {
   /// headers alone; takes all memory; starts the I/O threads.
   ///
   /// Errors: as InspectCheckpoint and Hasher::Create; kInvalidArgument (an option
-  /// out of its range; the message names it), kNotFound (a layer with no table, a
+  /// out of its range, a shard of more ranks than an order has heads; the message names
+  /// it), kNotFound (a layer with no table, a
   /// profile that is named and not there),
   /// kUnavailable (Engine::kUring where there is no io_uring), kResourceExhausted
   /// (a budget that is too small, or more than the machine has; fewer huge pages set
@@ -167,7 +175,9 @@ class Store {
   ///
   /// Wherever H ids in a row are the H columns of one order, in column order, and
   /// come from one n-gram (proved by the Chinese remainder theorem), they are
-  /// served as its group, through the cache. All others are read one by one.
+  /// served as its group, through the cache. All others are read one by one. In a store of
+  /// a shard, H and the columns are the local ones; ids in other ranks' columns are rows of
+  /// the table all the same, and read one by one.
   ///
   ///   rows    shape [n].
   ///   output  rows: shape [n, output_row_size_bytes]; row_status: shape [n].
@@ -219,8 +229,8 @@ class Store {
   /// out, the others are loaded, and the load ends as kFailed. Takes up to 48 MB beside
   /// the budget until it ends.
   ///
-  /// Errors: as InspectHotSet(); kInvalidArgument also: of another table (the message says
-  /// in what they differ), an image of tables whose files were changed since (its keys can
+  /// Errors: as InspectHotSet(); kInvalidArgument also: of another table or shard (the message
+  /// says in what they differ), an image of tables whose files were changed since (its keys can
   /// still be loaded), a share out of range; kUnavailable (a load is under way).
   [[nodiscard]] Status LoadHotSet(const std::string& path, const HotSetLoadOptions& options = {});
 
@@ -231,7 +241,11 @@ class Store {
   /// Stops a load that is under way and waits until it has ended. What was loaded stays.
   void CancelHotSet();
 
+  /// The checkpoint as InspectCheckpoint() tells it, whole tables and files; but its recipe
+  /// is that of StoreOptions::shard (see ShardRecipe()): recipe.column_count() are the
+  /// columns of an output.
   [[nodiscard]] const CheckpointInfo& checkpoint() const noexcept;
+  /// Of that recipe: the row ids of this rank's columns, in the order of an output.
   [[nodiscard]] const Hasher& hasher() const noexcept;
   [[nodiscard]] StoreStats Stats() const;
   /// The counters, the memory and a histogram of the reads' latency as Prometheus text

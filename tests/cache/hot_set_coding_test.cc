@@ -38,6 +38,7 @@ Made Make(bool has_bytes, std::size_t group_count, std::uint64_t save_id = 77) {
                  .table_id = 5,
                  .content_id = 6,
                  .saved_at_s = 7,
+                 .shard = {.rank = 2, .count = 3},
                  .spaces = {{.layer_id = 1, .order = 2, .group_size_bytes = 300},
                             {.layer_id = 14, .order = 4, .group_size_bytes = 1000}}};
   Prng prng(3);
@@ -85,6 +86,7 @@ TEST(HotSetCodingTest, WhatWasWrittenComesBack) {
     EXPECT_EQ(header.value().table_id, 5U);
     EXPECT_EQ(header.value().content_id, 6U);
     EXPECT_EQ(header.value().saved_at_s, 7U);
+    EXPECT_EQ(header.value().shard, (HeadShard{.rank = 2, .count = 3}));
     ASSERT_EQ(header.value().spaces.size(), 2U);
     EXPECT_EQ(header.value().spaces[1].layer_id, 14U);
     EXPECT_EQ(header.value().spaces[1].order, 4U);
@@ -105,6 +107,18 @@ TEST(HotSetCodingTest, WhatWasWrittenComesBack) {
     }
     EXPECT_EQ(next, 1000U);
   }
+}
+
+TEST(HotSetCodingTest, AHeaderOfAllHeadsHasZerosForItsShardAndARankBeyondIsDamage) {
+  Made made = Make(true, 10);
+  made.header.shard = {};
+  EncodeHotSetHeader(made.header, made.head);
+  EXPECT_TRUE(std::all_of(made.head.begin() + 76, made.head.begin() + 84,
+                          [](std::byte b) { return b == std::byte{0}; }));
+  EXPECT_EQ(DecodeHotSetHeader(made.head, kName).value().shard, HeadShard{});
+  made.head[76] = std::byte{1};  // Rank 1 of one.
+  SealHotSetHeader(made.head);
+  EXPECT_EQ(DecodeHotSetHeader(made.head, kName).status().code(), StatusCode::kCorruption);
 }
 
 TEST(HotSetCodingTest, EveryDamagedByteOfAHeaderIsNoticed) {

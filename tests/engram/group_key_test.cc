@@ -126,6 +126,31 @@ TEST(GroupKey, ComesBackFromTheRowsAlone) {
   EXPECT_GT(tally.consistent, 100);  // Where all residues are taken: small products.
 }
 
+TEST(GroupKey, OfAShardComesBackFromItsHeadsAlone) {
+  Tally tally;
+  Prng prng(11);
+  for (const RecipeKind kind :
+       {RecipeKind::kDeepSeekV41, RecipeKind::kEngramDemo, RecipeKind::kQwen38}) {
+    for (const std::uint64_t base : {std::uint64_t{16000000}, std::uint64_t{160}}) {
+      const Recipe whole = testing::Build(Parameters(kind, base, 8));
+      for (const std::uint32_t count : {2U, 3U, 4U, 8U}) {
+        for (std::uint32_t rank = 0; rank < count; ++rank) {
+          SCOPED_TRACE(::testing::Message() << Name(kind) << " " << rank << "/" << count);
+          Result<Recipe> recipe = ShardRecipe(whole, {.rank = rank, .count = count});
+          ASSERT_TRUE(recipe.ok()) << recipe.status().ToString();
+          Result<Hasher> hasher = Hasher::Create(std::move(recipe).value());
+          ASSERT_TRUE(hasher.ok()) << hasher.status().ToString();
+          CheckKeys(hasher.value(), prng, tally);
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+  EXPECT_GT(tally.reduced, 1000);
+  EXPECT_GT(tally.whole, 1000);  // Four heads, or three, of the full size.
+  EXPECT_GT(tally.refused, 1000);
+}
+
 TEST(GroupKey, FullSizeRowsThatAreDisturbedHaveNone) {
   const Hasher hasher = testing::MakeHasher(testing::V41Parameters());
   Prng prng(4);

@@ -184,6 +184,73 @@ TEST(BuildRecipe, BoundsTheWorkOfHostileSizes) {
   EXPECT_NE(ErrorOf(p).find("257"), std::string::npos);
 }
 
+TEST(ShardRecipe, KeepsEveryCountthHeadAndTheWholeTablesRows) {
+  for (const RecipeParameters& p :
+       {testing::V41Parameters(), testing::DemoParameters(), testing::QwenParameters()}) {
+    const Recipe whole = testing::Build(p);
+    const std::uint32_t heads = p.head_count;
+    for (const std::uint32_t count : {1U, 3U, heads}) {
+      for (std::uint32_t rank = 0; rank < count; ++rank) {
+        const Result<Recipe> made = ShardRecipe(whole, {.rank = rank, .count = count});
+        ASSERT_TRUE(made.ok()) << made.status().ToString();
+        const Recipe& shard = made.value();
+        EXPECT_EQ(shard.shard, (HeadShard{.rank = rank, .count = count}));
+        const std::uint32_t local = shard.parameters.head_count;
+        EXPECT_EQ(local, heads / count + (rank < heads % count ? 1 : 0));
+        for (std::size_t i = 0; i < whole.layers.size(); ++i) {
+          EXPECT_EQ(shard.layers[i].row_count, whole.layers[i].row_count);
+          EXPECT_EQ(shard.layers[i].multipliers, whole.layers[i].multipliers);
+          ASSERT_EQ(shard.layers[i].offsets.size(), shard.column_count());
+          for (std::uint32_t column = 0; column < shard.column_count(); ++column) {
+            const std::uint32_t in_whole = column / local * heads + rank + column % local * count;
+            EXPECT_EQ(shard.layers[i].offsets[column], whole.layers[i].offsets[in_whole]);
+            EXPECT_EQ(shard.layers[i].head_sizes[column], whole.layers[i].head_sizes[in_whole]);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(ShardRecipe, RefusesWhatIsNoShard) {
+  const Recipe whole = testing::Build(testing::V41Parameters());
+  const auto error = [](const Recipe& recipe, HeadShard shard) {
+    const Result<Recipe> made = ShardRecipe(recipe, shard);
+    if (made.ok()) return std::string();
+    EXPECT_EQ(made.status().code(), StatusCode::kInvalidArgument);
+    return std::string(made.status().message());
+  };
+  EXPECT_NE(error(whole, {.rank = 0, .count = 0}).find("shard 0/0"), std::string::npos);
+  EXPECT_NE(error(whole, {.rank = 2, .count = 2}).find("shard 2/2"), std::string::npos);
+  EXPECT_NE(error(whole, {.rank = 0, .count = 9}).find("1 to 8 ranks"), std::string::npos);
+  const Recipe half = ShardRecipe(whole, {.rank = 1, .count = 2}).value();
+  EXPECT_NE(error(half, {.rank = 0, .count = 2}).find("already"), std::string::npos);
+  // A shard's recipe file is told from a whole one's.
+  const Result<Recipe> parsed = ParseRecipe(ToJson(half), "half.json");
+  ASSERT_FALSE(parsed.ok());
+  EXPECT_NE(parsed.status().message().find("one head shard"), std::string::npos);
+}
+
+TEST(ShardRecipe, OneThatWasTamperedWithMakesNoHasher) {
+  const Recipe whole = testing::Build(testing::V41Parameters());
+  const Recipe half = ShardRecipe(whole, {.rank = 1, .count = 2}).value();
+  EXPECT_TRUE(Hasher::Create(half).ok());
+  const std::vector<std::function<void(Recipe&)>> spoils = {
+      [](Recipe& r) { r.shard = {}; },
+      [](Recipe& r) { r.shard.rank = 2; },
+      [](Recipe& r) { r.layers[0].offsets.pop_back(); },
+      [](Recipe& r) { r.layers[0].offsets[3] = r.layers[0].offsets[2]; },
+      [](Recipe& r) { r.layers[1].offsets.back() = ~std::uint64_t{0}; },
+      [](Recipe& r) { r.layers[1].row_count = r.layers[1].offsets.back(); },
+      [](Recipe& r) { r.layers[1].row_count = ~std::uint64_t{0}; },
+  };
+  for (std::size_t i = 0; i < spoils.size(); ++i) {
+    Recipe spoilt = half;
+    spoils[i](spoilt);
+    EXPECT_EQ(Hasher::Create(spoilt).status().code(), StatusCode::kInvalidArgument) << i;
+  }
+}
+
 TEST(RecipeKind, HasStableNames) {
   EXPECT_EQ(Name(RecipeKind::kDeepSeekV41), "deepseek-v4.1");
   EXPECT_EQ(Name(RecipeKind::kEngramDemo), "engram-demo");

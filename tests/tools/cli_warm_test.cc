@@ -98,6 +98,43 @@ TEST_F(CliWarmTest, ABadFileIsToldOf) {
   EXPECT_EQ(RunTiercel({"warm", "--info", scratch_.File("none")}).exit_code, 3);
 }
 
+TEST_F(CliWarmTest, AShardServesItsHeadsAndHasAHotSetOfItsOwn) {
+  const ProgramRun run = Replay({"--shard", "1/3", "--json", "--verify", "--save-hot-set", hot_});
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_EQ(run.Json().at("shard"), "1/3");
+  EXPECT_EQ(run.Json().at("rows"), 1500 * 2 * 9);  // Heads 1, 4 and 7 of three orders.
+  EXPECT_EQ(run.Json().at("rows_checked"), 1500 * 2 * 9);
+  EXPECT_EQ(run.Json().at("rows_different"), 0);
+  const ProgramRun text = Replay({"--shard", "2/3"});
+  EXPECT_NE(text.out.find("shard 2/3, 6 columns"), std::string::npos) << text.out;
+  EXPECT_EQ(RunTiercel({"warm", "--info", hot_, "--json"}).Json().at("shard"), "1/3");
+  const ProgramRun info = RunTiercel({"warm", "--info", hot_});
+  EXPECT_NE(info.out.find("shard 1/3"), std::string::npos) << info.out;
+
+  const std::vector<std::string> warm = {"warm",   path_,   "--hot-set", hot_,
+                                         "--dram", "64MiB", "--shard"};
+  const auto with = [&warm](const char* shard) {
+    std::vector<std::string> arguments = warm;
+    arguments.emplace_back(shard);
+    return RunTiercel(arguments);
+  };
+  EXPECT_EQ(with("1/3").exit_code, 0);
+  const ProgramRun other = with("0/3");
+  EXPECT_EQ(other.exit_code, 3);
+  EXPECT_NE(other.err.find("head shard 1/3"), std::string::npos) << other.err;
+  const ProgramRun many = with("0/9");
+  EXPECT_EQ(many.exit_code, 3);
+  EXPECT_NE(many.err.find("8 heads"), std::string::npos) << many.err;
+  for (const char* shard : {"3/3", "0/0", "1", "1/", "/3", "-1/3", "a/b", ""}) {
+    EXPECT_EQ(with(shard).exit_code, 2) << shard;
+  }
+  // Any row of the table can be looked at through any shard.
+  const ProgramRun rows =
+      RunTiercel({"lookup", path_, "--layer", "1", "--rows", "0-99", "--shard", "3/4", "--json"});
+  EXPECT_EQ(rows.exit_code, 0) << rows.err;
+  EXPECT_EQ(rows.Json().at("shard"), "3/4");
+}
+
 TEST_F(CliWarmTest, OptionsThatDoNotGoTogetherAreRefused) {
   EXPECT_EQ(RunTiercel({"warm"}).exit_code, 2);
   EXPECT_EQ(RunTiercel({"warm", path_}).exit_code, 2);
