@@ -19,7 +19,7 @@ namespace tiercel::capi {
 namespace {
 
 static_assert(sizeof(tiercel_order_stats) == 8 + 2 * 4 + 13 * 8 + 2 * 4);
-static_assert(sizeof(tiercel_store_stats) == 14 * 8 + 4 * 4);
+static_assert(sizeof(tiercel_store_stats) == 15 * 8 + 6 * 4);
 
 tiercel_order_stats ToStats(const OrderStats& from) {
   return {.struct_size = sizeof(tiercel_order_stats),
@@ -57,11 +57,14 @@ tiercel_store_stats ToStats(const StoreStats& from) {
           .cache_bytes = from.cache_bytes,
           .resident_scale_bytes = from.resident_scale_bytes,
           .read_buffer_bytes = from.read_buffer_bytes,
+          .ticket_bytes = from.ticket_bytes,
+          .tickets = from.tickets,
           .io_thread_count = from.io_thread_count,
           .queue_depth = from.queue_depth,
           .read_block_bytes = from.read_block_bytes,
           .engine = from.engine == "io_uring" ? std::uint32_t{TIERCEL_ENGINE_URING}
-                                              : std::uint32_t{TIERCEL_ENGINE_PREAD}};
+                                              : std::uint32_t{TIERCEL_ENGINE_PREAD},
+          .reserved = 0};
 }
 
 /// As many of `from` as fit into an array of `capacity`.

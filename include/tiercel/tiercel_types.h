@@ -182,7 +182,7 @@ typedef struct tiercel_store_options {
   uint32_t pages;                      ///< TIERCEL_PAGES_TRANSPARENT_HUGE.
   uint32_t numa;                       ///< TIERCEL_NUMA_INTERLEAVE.
   uint32_t numa_node;                  ///< Of TIERCEL_NUMA_NODE.
-  uint32_t prefetch_tickets_max;       ///< Tickets not dropped yet, in [1, 65536]. 256.
+  uint32_t prefetch_tickets_max;       ///< Tickets not dropped yet, in [1, 4096]. 256.
   uint64_t prefetch_tokens_max;        ///< Tokens of all tickets, in [16, 2^28]. 2^18.
   uint64_t prefetch_staging_bytes;     ///< Store-owned rows of all tickets. 0.
   uint32_t prefetch_start_groups_max;  ///< See TIERCEL_HITS_IN_START; in [1, 4096]. 512.
@@ -313,10 +313,13 @@ typedef struct tiercel_store_stats {
   uint64_t cache_bytes;           ///< Memory of the cache, metadata included.
   uint64_t resident_scale_bytes;  ///< 0 where scales are read from disk.
   uint64_t read_buffer_bytes;     ///< Rings, read buffers, groups in flight.
+  uint64_t ticket_bytes;          ///< Tickets, tokens, staging, at most.
+  uint32_t tickets;               ///< Started and not dropped yet.
   uint32_t io_thread_count;
   uint32_t queue_depth;       ///< Reads in flight a thread.
   uint32_t read_block_bytes;  ///< Reads are widened to it; 1: they are not.
   uint32_t engine;            ///< TIERCEL_ENGINE_URING or TIERCEL_ENGINE_PREAD.
+  uint32_t reserved;
 } tiercel_store_stats;
 
 /// How a hot set is saved.

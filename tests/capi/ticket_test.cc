@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <future>
 #include <string>
 #include <vector>
 
@@ -206,6 +207,51 @@ TEST(CTicket, WaitsTellWhetherTheyAreDone) {
   tiercel_ticket_drop(ticket);
 }
 
+/// A callback that holds the thread that reads, against all advice, so that the layers that
+/// are not in place yet stay so.
+struct Gate {
+  std::promise<std::uint32_t> first;  ///< The layer that is in place.
+  std::promise<void> open;
+  std::atomic<bool> entered{false};
+};
+
+void HoldFirst(std::uint32_t layer_id, tiercel_code /*code*/, void* user_data) {
+  auto* gate = static_cast<Gate*>(user_data);
+  if (gate->entered.exchange(true)) return;
+  gate->first.set_value(layer_id);
+  gate->open.get_future().wait();
+}
+
+TEST(CTicket, WaitsTellThatTheyAreNotDone) {
+  tiercel_store_options store_options = SmallCOptions();
+  store_options.io_thread_count = 1;
+  const CStore store(store_options);
+  const std::vector<std::int32_t> tokens = store.made().RandomTokens(9, 50);
+  Gate gate;
+  tiercel_start_options options = StartOptions();
+  options.on_layer = HoldFirst;
+  options.on_layer_user_data = &gate;
+  tiercel_ticket* ticket = StartStaged(store, tokens, &options);
+  const std::uint32_t in_place = gate.first.get_future().get();
+  const std::vector<std::uint32_t> ids = store.layer_ids();
+  ASSERT_EQ(ids.size(), 2U);
+  const std::uint32_t other = in_place == ids[0] ? ids[1] : ids[0];
+  std::int32_t done = 7;
+  EXPECT_CODE(TIERCEL_OK, tiercel_ticket_try_wait(ticket, other, &done));
+  EXPECT_EQ(done, 0);
+  done = 7;
+  EXPECT_CODE(TIERCEL_OK, tiercel_ticket_wait_for(ticket, other, 1'000'000, &done));
+  EXPECT_EQ(done, 0);
+  tiercel_ticket_stats stats;
+  ASSERT_CODE(TIERCEL_OK, tiercel_ticket_stats_init(&stats, sizeof(stats)));
+  EXPECT_CODE(TIERCEL_OK, tiercel_ticket_get_stats(ticket, other, &stats));
+  EXPECT_EQ(stats.in_place_after_ns, 0);
+  gate.open.set_value();
+  EXPECT_CODE(TIERCEL_OK, tiercel_ticket_wait_all(ticket));
+  ExpectRows(store, ticket, other, tokens, TIERCEL_OUTPUT_STORED);
+  tiercel_ticket_drop(ticket);
+}
+
 TEST(CTicket, CancelEndsIt) {
   const CStore store;
   const std::vector<std::int32_t> tokens = store.made().RandomTokens(5, 40);
@@ -244,6 +290,11 @@ TEST(CTicket, LimitsRefuseWithAMessage) {
               tiercel_store_start(store.get(), &run, 1, &layer, 1, nullptr, &second));
   EXPECT_EQ(second, nullptr);
   EXPECT_NE(std::strlen(tiercel_last_error()), 0U);
+  tiercel_store_stats stats;
+  ASSERT_CODE(TIERCEL_OK, tiercel_store_stats_init(&stats, sizeof(stats)));
+  EXPECT_CODE(TIERCEL_OK, tiercel_store_get_stats(store.get(), &stats, nullptr, 0, nullptr));
+  EXPECT_EQ(stats.tickets, 1U);
+  EXPECT_GT(stats.ticket_bytes, 0U);
   tiercel_ticket_drop(first);
   EXPECT_CODE(TIERCEL_OK, tiercel_store_start(store.get(), &run, 1, &layer, 1, nullptr, &second));
   EXPECT_CODE(TIERCEL_OK, tiercel_ticket_wait_all(second));
