@@ -3,7 +3,7 @@
 # CMakePresets.json.
 
 PRESET := release
-CXX_FILES = $(shell git ls-files '*.h' '*.cc' '*.cu' '*.cuh')
+CXX_FILES = $(shell git ls-files '*.h' '*.c' '*.cc' '*.cu' '*.cuh')
 # Compiling takes up to 1.5 GB a process.
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
@@ -54,7 +54,7 @@ tidy:
 	@scripts/install-deps.sh dev
 	cmake --preset dev
 	clang-tidy --quiet -p build/dev \
-	  $(filter base/%.cc io/%.cc cache/%.cc engram/%.cc store/%.cc tools/%.cc,$(CXX_FILES))
+	  $(filter base/%.cc io/%.cc cache/%.cc engram/%.cc store/%.cc capi/%.cc tools/%.cc,$(CXX_FILES))
 
 fuzz:
 	@scripts/install-deps.sh dev

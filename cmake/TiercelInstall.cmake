@@ -1,5 +1,5 @@
-# install: find_package(tiercel) gives tiercel::tiercel, and tiercel::cuda where it
-# was built and the consumer has a CUDA Toolkit.
+# install: find_package(tiercel) gives tiercel::tiercel, tiercel::c (the C API, also found
+# by pkg-config), and tiercel::cuda where it was built and the consumer has a CUDA Toolkit.
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/tiercel)
 
@@ -9,6 +9,18 @@ if(TARGET tiercel_cuda)
   # An export of its own: the host library must be found on machines without CUDA.
   install(TARGETS tiercel_cuda EXPORT tiercelCudaTargets FILE_SET HEADERS)
   install(EXPORT tiercelCudaTargets NAMESPACE tiercel:: DESTINATION ${package_dir})
+endif()
+if(TARGET tiercel_c)
+  # An export of its own: a C program needs nothing of what the C++ library stands on.
+  install(TARGETS tiercel_c EXPORT tiercelCTargets FILE_SET HEADERS)
+  install(EXPORT tiercelCTargets NAMESPACE tiercel:: DESTINATION ${package_dir})
+  # By relative paths, so that the folder may be moved (`cmake --install --prefix`).
+  cmake_path(ABSOLUTE_PATH CMAKE_INSTALL_LIBDIR BASE_DIRECTORY ${CMAKE_INSTALL_PREFIX}
+    OUTPUT_VARIABLE TIERCEL_PC_TO_PREFIX)
+  cmake_path(RELATIVE_PATH CMAKE_INSTALL_PREFIX BASE_DIRECTORY ${TIERCEL_PC_TO_PREFIX}/pkgconfig
+    OUTPUT_VARIABLE TIERCEL_PC_TO_PREFIX)
+  configure_file(capi/tiercel.pc.in tiercel.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/tiercel.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endif()
 if(TARGET tiercel_cli)
   set_target_properties(tiercel_cli PROPERTIES

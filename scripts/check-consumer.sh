@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs a finished build into a folder of its own, then configures, builds and
 # runs examples/consumer against what was installed, with a table that the installed
-# program makes.
+# program makes; then the C examples, by CMake and by pkg-config.
 #
 #   scripts/check-consumer.sh BUILD_DIR
 set -euo pipefail
@@ -30,4 +30,29 @@ cmake --build "${work}/build"
 # Two layers and four tokens, 16 rows each.
 [[ $(grep -c '^layer ' "${work}/output") -eq 2 ]]
 [[ $(grep -cE '^token [0-9]+: rows( [0-9]+){16}$' "${work}/output") -eq 4 ]]
+
+if [[ -f "${work}/prefix/include/tiercel/tiercel.h" ]]; then
+  # A C project that asks for the C API alone.
+  mkdir "${work}/c"
+  cp "${source_dir}/examples/ggml_get_rows.c" "${work}/c"
+  cat > "${work}/c/CMakeLists.txt" << 'END'
+cmake_minimum_required(VERSION 3.25)
+project(tiercel_c_consumer LANGUAGES C)
+find_package(tiercel 0.1 REQUIRED COMPONENTS c)
+add_executable(ggml_get_rows ggml_get_rows.c)
+target_link_libraries(ggml_get_rows PRIVATE tiercel::c)
+END
+  cmake -S "${work}/c" -B "${work}/c/build" -G Ninja -DCMAKE_PREFIX_PATH="${work}/prefix"
+  cmake --build "${work}/c/build"
+  "${work}/c/build/ggml_get_rows" "${work}/checkpoint"
+
+  # And by hand; tiercel.pc goes by where it lies.
+  pc=$(find "${work}/prefix" -name tiercel.pc)
+  libdir=$(PKG_CONFIG_PATH=$(dirname "${pc}") pkg-config --variable=libdir tiercel)
+  # shellcheck disable=SC2046
+  cc -std=c11 "${source_dir}/examples/lookup.c" -o "${work}/lookup" \
+    $(PKG_CONFIG_PATH=$(dirname "${pc}") pkg-config --cflags --libs tiercel)
+  LD_LIBRARY_PATH="${libdir}" "${work}/lookup" "${work}/checkpoint" | tee "${work}/output"
+  [[ $(grep -cE '^layer [0-9]+: 64 of 64 rows' "${work}/output") -eq 2 ]]
+fi
 echo "check-consumer: ok"

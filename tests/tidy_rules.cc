@@ -16,9 +16,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array kFolders = {"base",   "bench", "cache",   "cmake",   "cuda",    "docs",
-                                 "engram", "fuzz",  "include", "python",  "scripts", "store",
-                                 "io",     "tests", "tools",   "examples"};
+constexpr std::array kFolders = {"base",  "bench",  "cache", "capi",    "cmake",   "cuda",
+                                 "docs",  "engram", "fuzz",  "include", "python",  "scripts",
+                                 "store", "io",     "tests", "tools",   "examples"};
 constexpr std::size_t kLinesMax = 500;
 constexpr std::size_t kColumnsMax = 100;
 
@@ -33,6 +33,7 @@ const std::map<std::string, std::set<std::string>, std::less<>>& Arrows() {
         {"engram", {"engram", "base", "include"}},
         {"store", {"store", "io", "cache", "engram", "base", "include"}},
         {"cuda", {"cuda", "cache", "engram", "base", "include"}},
+        {"capi", {"capi", "include"}},
         {"tools", {"tools", "include"}},
         {"examples", {"examples", "include"}},
         {"python", {"python", "include"}},
@@ -47,7 +48,8 @@ const std::map<std::string, std::set<std::string>, std::less<>>& Arrows() {
 
 /// The library's own folders: code that runs inside a caller's process.
 bool IsLibrary(std::string_view folder) noexcept {
-  constexpr std::array kLibrary = {"include", "base", "engram", "io", "cache", "store", "cuda"};
+  constexpr std::array kLibrary = {"include", "base",  "engram", "io",
+                                   "cache",   "store", "cuda",   "capi"};
   return std::find(kLibrary.begin(), kLibrary.end(), folder) != kLibrary.end();
 }
 
@@ -118,7 +120,8 @@ std::string AngleObjection(std::string_view path, std::string_view folder, std::
   const bool ours = Arrows().contains(FolderOf(name)) && name.find('/') != std::string_view::npos;
   if (ours && folder != "examples") return "a header of ours is included with quotes";
   if (folder == "include") {
-    const bool c_abi = path == "include/tiercel/tiercel.h" && name.starts_with("std");
+    const bool c_abi =
+        path.starts_with("include/tiercel/tiercel") && (name == "stddef.h" || name == "stdint.h");
     const bool standard = name.find_first_of("/.") == std::string_view::npos;
     return standard || c_abi ? ""
                              : "a public header includes the standard library and tiercel/ only";
@@ -143,8 +146,8 @@ SourceFile ReadFile(const fs::path& root, const fs::path& path) {
 }
 
 bool IsText(const fs::path& path) {
-  constexpr std::array kExtensions = {".h",  ".cc", ".cu", ".cuh", ".cmake",
-                                      ".py", ".sh", ".md", ".in",  ".txt"};
+  constexpr std::array kExtensions = {".h",     ".c",  ".cc", ".cu", ".cuh", ".map",
+                                      ".cmake", ".py", ".sh", ".md", ".in",  ".txt"};
   return std::find(kExtensions.begin(), kExtensions.end(), path.extension().string()) !=
          kExtensions.end();
 }
@@ -160,8 +163,8 @@ std::string ToString(const std::vector<Finding>& findings) {
 }
 
 bool IsCxx(std::string_view path) noexcept {
-  return path.ends_with(".h") || path.ends_with(".cc") || path.ends_with(".cu") ||
-         path.ends_with(".cuh");
+  return path.ends_with(".h") || path.ends_with(".c") || path.ends_with(".cc") ||
+         path.ends_with(".cu") || path.ends_with(".cuh");
 }
 
 std::vector<SourceFile> ReadSourceTree(const std::string& root) {

@@ -28,7 +28,7 @@ struct Finding {
 /// folders and tests/data are left out.
 [[nodiscard]] std::vector<SourceFile> ReadSourceTree(const std::string& root);
 
-/// True for .h, .cc, .cu and .cuh.
+/// True for .h, .c, .cc, .cu and .cuh.
 [[nodiscard]] bool IsCxx(std::string_view path) noexcept;
 
 /// `text` with comments (and, if asked for, what stands between quotes) blanked

@@ -58,10 +58,15 @@ TEST(TidyRules, WrongArrowsAreFound) {
       WithInclude("store/store.cc", "<liburing.h>"),
       WithInclude("store/store.cc", "\"tiercel/cuda.h\""),
       WithInclude("cuda/dequantize.cu", "\"store/store_impl.h\""),
+      WithInclude("capi/store.cc", "\"store/store_impl.h\""),
+      WithInclude("capi/store.cc", "\"base/json.h\""),
+      WithInclude("store/store.cc", "\"capi/handles.h\""),
       WithInclude("tools/main.cc", "\"base/json.h\""),
       WithInclude("examples/consumer/main.cc", "\"io/device.h\""),
       WithInclude("include/tiercel/store.h", "\"io/device.h\""),
       WithInclude("include/tiercel/store.h", "<fmt/format.h>"),
+      WithInclude("include/tiercel/store.h", "<stdint.h>"),
+      WithInclude("include/tiercel/tiercel.h", "<stdio.h>"),
       WithInclude("include/tiercel/store.h", "<cuda_runtime_api.h>"),
       WithInclude("io/pread.cc", "\"device.h\""),
       WithInclude("io/pread.cc", "\"../base/file.h\""),
@@ -85,6 +90,9 @@ TEST(TidyRules, RightArrowsAreNotFound) {
       WithInclude("cuda/dequantize.cu", "\"engram/float_formats.h\""),
       WithInclude("include/tiercel/cuda.h", "<cuda_runtime_api.h>"),
       WithInclude("include/tiercel/store.h", "<vector>"),
+      WithInclude("include/tiercel/tiercel.h", "<stdint.h>"),
+      WithInclude("capi/store.cc", "\"capi/handles.h\""),
+      WithInclude("examples/lookup.c", "\"tiercel/tiercel.h\""),
       WithInclude("tools/main.cc", "<CLI/CLI.hpp>"),
       WithInclude("tools/main.cc", "\"tools/command.h\""),
       WithInclude("tests/store/store_test.cc", "\"store/store_impl.h\""),
@@ -195,7 +203,7 @@ TEST(Tidy, EveryTestFileIsInTheBuild) {
 
 TEST(Tidy, EverySourceFileIsNamedInItsCMakeLists) {
   for (const SourceFile& file : Tree()) {
-    if (!file.path.ends_with(".cc") && !file.path.ends_with(".cu")) continue;
+    if (!IsCxx(file.path) || file.path.ends_with(".h") || file.path.ends_with(".cuh")) continue;
     const std::size_t slash = file.path.rfind('/');
     const std::string lists = TextOf(file.path.substr(0, slash) + "/CMakeLists.txt");
     EXPECT_NE(lists.find(file.path.substr(slash + 1)), std::string::npos)
@@ -204,13 +212,14 @@ TEST(Tidy, EverySourceFileIsNamedInItsCMakeLists) {
 }
 
 TEST(Tidy, EveryPublicHeaderIsInAFileSet) {
-  const std::string lists = TextOf("include/CMakeLists.txt") + TextOf("cuda/CMakeLists.txt");
+  const std::string lists = TextOf("include/CMakeLists.txt") + TextOf("capi/CMakeLists.txt") +
+                            TextOf("cuda/CMakeLists.txt");
   int headers = 0;
   for (const SourceFile& file : Tree()) {
     if (!file.path.starts_with("include/") || !file.path.ends_with(".h")) continue;
     ++headers;
     EXPECT_NE(lists.find(file.path.substr(8)), std::string::npos)
-        << file.path << " is installed by neither include/ nor cuda/CMakeLists.txt";
+        << file.path << " is installed by no CMakeLists.txt of include/, capi/, cuda/";
   }
   EXPECT_GT(headers, 5);
 }
