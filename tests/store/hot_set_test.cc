@@ -242,10 +242,10 @@ TEST_F(HotSetTest, PinnedGroupsOutliveAnyOthers) {
   StoreOptions options = SmallOptions();
   options.dram_budget_bytes = std::uint64_t{16} << 20;
   const std::unique_ptr<Store> store = Open(options);
-  ASSERT_TRUE(store->LoadHotSet(path, {.pin_share = 0.25}).ok());
+  ASSERT_TRUE(store->LoadHotSet(path, {.pin_share = 0.2}).ok());
   ASSERT_TRUE(store->WaitForHotSet().ok());
   const std::uint64_t pinned = store->HotSet().groups_pinned;
-  EXPECT_NEAR(static_cast<double>(pinned), 0.25 * static_cast<double>(store->HotSet().group_count),
+  EXPECT_NEAR(static_cast<double>(pinned), 0.2 * static_cast<double>(store->HotSet().group_count),
               1.0);
   // Many times the cache's size goes through.
   for (std::uint64_t seed = 10; seed < 15; ++seed) {

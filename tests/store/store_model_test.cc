@@ -269,7 +269,7 @@ class StoreModelTest : public ::testing::TestWithParam<Case> {
   void LeaveLittleForTheCache(StoreOptions& options, bool direct) {
     options.io_thread_count = 2;
     options.queue_depth = 2048;
-    options.dram_budget_bytes = std::uint64_t{256} << 20;
+    options.dram_budget_bytes = std::uint64_t{120} << 20;
     const std::unique_ptr<Store> store = Open(options, FaultOptions{}, direct);
     if (store == nullptr) return;
     const StoreStats stats = store->Stats();
