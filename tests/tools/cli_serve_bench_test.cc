@@ -34,7 +34,7 @@ class CliServeBenchTest : public ::testing::Test {
     scratch_.Write("offsets.u64", Bytes64(offsets));
   }
 
-  ProgramRun Serve(const std::vector<std::string>& more) const {
+  ProgramRun Serve(const std::vector<std::string>& more, const std::string& steps = "20") const {
     std::vector<std::string> arguments = {"serve-bench",
                                           path_,
                                           "--tokens",
@@ -100,7 +100,7 @@ TEST_F(CliServeBenchTest, RefusesWhatDoesNotFit) {
   const ProgramRun no_layer = Serve({"--layers", "3"});
   EXPECT_EQ(no_layer.exit_code, 3);
   EXPECT_NE(no_layer.err.find("layer 3 has no table"), std::string::npos) << no_layer.err;
-  const ProgramRun short_trace = Serve({"--steps", "100000"});
+  const ProgramRun short_trace = Serve({}, "100000");
   EXPECT_EQ(short_trace.exit_code, 3);
   EXPECT_NE(short_trace.err.find("before the last step"), std::string::npos) << short_trace.err;
 }
