@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/spin.h"
 #include "tiercel/row_format.h"
 
 namespace tiercel {
@@ -116,7 +117,11 @@ void Batch::Finished(std::uint32_t layer_slot, std::uint32_t waiter_count) noexc
 }
 
 void Batch::Wait(std::uint32_t layer_slot) noexcept {
-  if (progress_[layer_slot].pending.load(std::memory_order_acquire) == 0) return;
+  const auto done = [&] {
+    return progress_[layer_slot].pending.load(std::memory_order_acquire) == 0;
+  };
+  SpinUntil(done);
+  if (done()) return;
   MutexLock lock(mutex_);
   while (progress_[layer_slot].pending.load(std::memory_order_acquire) != 0) done_.Wait(mutex_);
 }

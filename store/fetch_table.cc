@@ -65,6 +65,7 @@ std::size_t FetchTable::AddSome(std::span<Waiter> waiters, FetchOwner owner,
                      .chain = *bucket};
       *bucket = fetch;
       heap_.push_back(fetch);
+      seems_empty_.store(false, std::memory_order_relaxed);
       HeapPlace(static_cast<std::uint32_t>(heap_.size() - 1), fetch);
       HeapUp(fetch->heap_index);
       ++created;
@@ -207,6 +208,7 @@ void FetchTable::HeapRemove(std::uint32_t index) {
     HeapDown(last->heap_index);
   }
   removed->heap_index = kTaken;
+  seems_empty_.store(heap_.empty(), std::memory_order_relaxed);
 }
 
 }  // namespace tiercel

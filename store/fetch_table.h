@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -121,6 +122,10 @@ class FetchTable {
   std::uint32_t Withdraw(std::span<Waiter> waiters) TIERCEL_EXCLUDES(mutex_);
 
   [[nodiscard]] std::uint32_t queued_count() TIERCEL_EXCLUDES(mutex_);
+  /// Whether something is queued, by a look without the lock: a hint.
+  [[nodiscard]] bool seems_empty() const noexcept {
+    return seems_empty_.load(std::memory_order_relaxed);
+  }
 
  private:
   static constexpr std::uint32_t kTaken = ~std::uint32_t{0};
@@ -154,6 +159,7 @@ class FetchTable {
   std::vector<Fetch*> heap_ TIERCEL_GUARDED_BY(mutex_);
   Fetch* free_ TIERCEL_GUARDED_BY(mutex_) = nullptr;
   std::uint64_t sequence_ TIERCEL_GUARDED_BY(mutex_) = 0;
+  std::atomic<bool> seems_empty_ = true;  ///< Stored under mutex_.
 };
 
 }  // namespace tiercel

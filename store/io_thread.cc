@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/errno_status.h"
 #include "base/numa.h"
+#include "base/spin.h"
 #include "io/read_errors.h"
 #include "store/batch.h"
 
@@ -104,10 +105,36 @@ void IoThread::Loop() noexcept {
       DeliverFinished();
       Refill();  // Groups may have been what was short.
     }
-    queue_->Run(*this, kIdleWait);
+    if (queue_->in_flight() == 0) {
+      WaitIdle();
+    } else {
+      queue_->Run(*this, kIdleWait);
+    }
   }
   // A ring with a single issuer can only be drained by it: not by the destructor.
   while (queue_->in_flight() > 0) queue_->Run(*this, kIdleWait);
+}
+
+void IoThread::LookForFetches(std::uint64_t until_ns) const noexcept {
+  while (context_.fetches.seems_empty() && MonotonicNs() < until_ns &&
+         !stop_.load(std::memory_order_relaxed)) {
+  }
+}
+
+/// Waits for fetches while nothing is being read. Returns now and then for nothing.
+void IoThread::WaitIdle() noexcept {
+  if (context_.may_spin && context_.fetches.seems_empty()) {
+    LookForFetches(delivered_ns_ + kSpinNs);
+    const std::uint64_t now_ns = MonotonicNs();
+    const Beat::Window due = beat_.Next(now_ns);
+    if (due.end_ns != 0 && now_ns < due.begin_ns) {
+      queue_->Run(*this, std::chrono::nanoseconds(due.begin_ns - now_ns));
+      return;
+    }
+    if (due.end_ns != 0) LookForFetches(due.end_ns);
+  }
+  // What came meanwhile has woken the queue, so this does not wait then.
+  queue_->Run(*this, kIdleWait);
 }
 
 /// Submits until the queue is full or there is nothing to read.
@@ -132,7 +159,10 @@ bool IoThread::BeginGroup() noexcept {
   Fetch* const fetch = context_.fetches.Take(BackgroundMayRead());
   if (fetch == nullptr) return false;
   const bool background = fetch->deadline_ns >= kBackgroundDeadlineNs;
-  if (!background) urgent_taken_ns_ = MonotonicNs();
+  if (!background) {
+    urgent_taken_ns_ = MonotonicNs();
+    if (queue_->in_flight() == 0) beat_.Came(urgent_taken_ns_);
+  }
   const std::uint32_t group_index = free_groups_.back();
   free_groups_.pop_back();
   groups_[group_index] = Group{.fetch = fetch, .background = background};
@@ -260,6 +290,7 @@ void IoThread::FinishIfDone(std::uint32_t group_index) noexcept {
 void IoThread::DeliverFinished() noexcept {
   for (const std::uint32_t group_index : finished_) Deliver(group_index);
   finished_.clear();
+  delivered_ns_ = MonotonicNs();
 }
 
 void IoThread::Deliver(std::uint32_t group_index) noexcept {

@@ -14,6 +14,7 @@
 #include "base/mutex.h"
 #include "cache/group_cache.h"
 #include "io/device.h"
+#include "store/beat.h"
 #include "store/counters.h"
 #include "store/fetch_table.h"
 #include "store/read_table.h"
@@ -38,6 +39,8 @@ struct IoContext {
   std::uint32_t read_attempts_max = 3;
   /// Reads in flight of the background, of one thread, while others are about.
   std::uint32_t background_depth = 1;
+  /// Whether a thread may look for fetches instead of sleeping: there is another core.
+  bool may_spin = true;
   MemoryOptions memory;  ///< The NUMA node whose cores the threads run on.
   /// Receives one line for the first reads that fail for good.
   std::function<void(std::string_view)> log;
@@ -56,6 +59,10 @@ struct IoContext {
 /// others come now and then, as those of a decode loop do, no more than background_depth
 /// reads of the background are in flight: what is urgent meets a queue that is nearly
 /// empty. Where nothing else came for a while, the background has the whole depth.
+///
+/// A thread without reads looks for fetches for a little while before it sleeps, for who
+/// just got his rows may ask for more; and it is awake when the next ones are due, where
+/// they come at a beat (beat.h). Otherwise it sleeps.
 ///
 /// Groups are read once by the fetch table, rows and blocks by the read table. The
 /// queue reads every file of the store, so a group whose rows lie on several disks
@@ -94,6 +101,8 @@ class IoThread final : private ReadSink {
   };
 
   void Loop() noexcept;
+  void WaitIdle() noexcept;
+  void LookForFetches(std::uint64_t until_ns) const noexcept;
   void Refill() noexcept;
   bool BeginGroup() noexcept;
   [[nodiscard]] bool BackgroundMayRead() const noexcept;
@@ -124,7 +133,9 @@ class IoThread final : private ReadSink {
   std::vector<RowStatus> statuses_;      ///< Shape [groups, head_count].
   std::uint32_t current_group_ = kNone;  ///< The group whose reads are being submitted.
   std::uint32_t background_reads_ = 0;   ///< In flight, or to be tried again.
-  std::uint64_t urgent_taken_ns_ = 0;    ///< When a group of no background was begun last.
+  Beat beat_;
+  std::uint64_t delivered_ns_ = 0;     ///< When groups were delivered last.
+  std::uint64_t urgent_taken_ns_ = 0;  ///< When a group of no background was begun last.
   bool failure_logged_ = false;
   mutable Mutex latency_mutex_;
   Histogram read_latency_ns_ TIERCEL_GUARDED_BY(latency_mutex_);

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/spin.h"
 #include "store/store_impl.h"
 
 namespace tiercel {
@@ -18,10 +19,6 @@ namespace {
 /// and holds a more urgent ticket up for 1 ms at most.
 constexpr std::size_t kFirstWindowGroups = 512;
 constexpr std::size_t kWindowGroups = 4096;
-
-/// Waits that are over sooner than this cost less awake than asleep: a thread that sleeps
-/// comes back 50 us after it was woken, in a virtual machine.
-constexpr std::uint64_t kSpinNs = 50'000;
 
 }  // namespace
 
@@ -294,11 +291,10 @@ Status Ticket::State::Failure() const {
 }
 
 void Ticket::State::Spin(std::uint32_t slot) const noexcept {
-  const Layer& layer = layers_[slot];
-  const std::uint64_t until_ns = MonotonicNs() + kSpinNs;
-  while (layer.in_place_ns.load(std::memory_order_acquire) == 0 &&
-         !over_.load(std::memory_order_acquire) && MonotonicNs() < until_ns) {
-  }
+  SpinUntil([&] {
+    return layers_[slot].in_place_ns.load(std::memory_order_acquire) != 0 ||
+           over_.load(std::memory_order_acquire);
+  });
 }
 
 void Ticket::State::Sleep(std::uint32_t slot,
