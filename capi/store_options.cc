@@ -11,7 +11,8 @@ namespace tiercel::capi {
 namespace {
 
 // Members that have no name would be padding: then this is not the sum of the members.
-static_assert(sizeof(tiercel_store_options) == 2 * 8 + 4 * 4 + 8 + 8 * 4 + 2 * 8 + 2 * 4 + 5 * 8);
+static_assert(sizeof(tiercel_store_options) == 2 * 8 + 4 * 4 + 8 + 8 * 4 + 2 * 8 + 2 * 4 + 5 * 8 +
+                                                     2 * 4 + 8);
 
 template <typename Enum>
 constexpr std::uint32_t Number(Enum value) noexcept {
@@ -61,6 +62,10 @@ void CopySizes(const tiercel_store_options& from, StoreOptions* options) {
   options->prefetch.staging_bytes = from.prefetch_staging_bytes;
   options->prefetch.start_groups_max = from.prefetch_start_groups_max;
   options->prefetch.background_depth = from.prefetch_background_depth;
+  options->shard = {.rank = from.shard_rank, .count = from.shard_count};
+  if (from.prefetch_expected_groups_max != UINT64_MAX) {
+    options->prefetch.expected_groups_max = from.prefetch_expected_groups_max;
+  }
 }
 
 }  // namespace
@@ -86,6 +91,9 @@ tiercel_store_options DefaultStoreOptions() {
   options.prefetch_staging_bytes = from.prefetch.staging_bytes;
   options.prefetch_start_groups_max = from.prefetch.start_groups_max;
   options.prefetch_background_depth = from.prefetch.background_depth;
+  options.shard_rank = from.shard.rank;
+  options.shard_count = from.shard.count;
+  options.prefetch_expected_groups_max = from.prefetch.expected_groups_max.value_or(UINT64_MAX);
   return options;
 }
 

@@ -75,6 +75,15 @@ void SetDiskProfile(StoreOptions& options, py::handle value) {
   options.disk_profile_path = py::cast<std::filesystem::path>(value).string();
 }
 
+void SetShard(StoreOptions& options, py::handle value) {
+  const auto [rank, count] = py::cast<std::pair<std::uint32_t, std::uint32_t>>(value);
+  options.shard = {.rank = rank, .count = count};
+}
+
+void SetExpectedGroups(StoreOptions& options, py::handle value) {
+  options.prefetch.expected_groups_max = py::cast<std::uint64_t>(value);
+}
+
 void SetTokenMap(StoreOptions& options, py::handle value) {
   options.token_map = py::cast<std::shared_ptr<TokenMap>>(value);
 }
@@ -96,6 +105,8 @@ const std::map<std::string, Setter, std::less<>>& Setters() {
       {"numa_node", Set(&StoreOptions::memory, &MemoryOptions::numa_node)},
       {"token_map", SetTokenMap},
       {"layers", Set(&StoreOptions::layer_ids)},
+      {"shard", SetShard},
+      {"expected_groups_max", SetExpectedGroups},
       {"tickets_max", Set(&StoreOptions::prefetch, &PrefetchLimits::tickets_max)},
       {"prefetch_tokens_max", Set(&StoreOptions::prefetch, &PrefetchLimits::tokens_max)},
       {"staging_bytes", Set(&StoreOptions::prefetch, &PrefetchLimits::staging_bytes)},

@@ -254,3 +254,17 @@ def test_the_stubs_name_what_there_is():
             if not method.startswith("_") or method in ("__enter__", "__exit__", "__len__")
         }
         assert stubbed == present, name
+
+
+def test_a_shard_serves_its_heads_alone(checkpoint, store):
+    tokens = random_tokens(31, 20)
+    whole = store.lookup(tokens, LAYERS[0])
+    heads = COLUMNS // 3  # Three orders.
+    with tiercel.Store(checkpoint, dram_budget_bytes=32 << 20, shard=(1, 3)) as shard:
+        rows = shard.lookup(tokens, LAYERS[0])
+    local = [order * heads + head for order in range(3) for head in range(1, heads, 3)]
+    np.testing.assert_array_equal(rows, whole[:, local])
+    with pytest.raises(tiercel.InvalidArgumentError):
+        tiercel.Store(checkpoint, shard=(3, 3))
+    with pytest.raises(TypeError, match="shard is 3"):
+        tiercel.Store(checkpoint, shard=3)

@@ -138,11 +138,13 @@ class Store:
         numa_node: int = 0,
         token_map: Optional[TokenMap] = None,
         layers: Optional[Sequence[int]] = None,
+        shard: tuple[int, int] = (0, 1),
         tickets_max: int = ...,
         prefetch_tokens_max: int = ...,
         staging_bytes: int = 0,
         start_groups_max: int = ...,
         background_depth: int = 0,
+        expected_groups_max: Optional[int] = None,
         log: Optional[Callable[[str], Any]] = None,
     ) -> None: ...
     def close(self) -> None: ...

@@ -115,6 +115,25 @@ TEST(CLookup, MoreRunsThanFitOnTheStack) {
   EXPECT_EQ(layer.rows, store.Rows(layer_id, rows, TIERCEL_OUTPUT_STORED));
 }
 
+TEST(CLookup, AShardServesItsHeadsAlone) {
+  const CStore whole;
+  tiercel_store_options options = SmallCOptions();
+  options.shard_rank = 1;
+  options.shard_count = 2;
+  const CStore shard(options);
+  const std::uint32_t layer_id = whole.layer_ids()[0];
+  const std::vector<std::int32_t> tokens = whole.made().RandomTokens(6, 1);
+  const std::vector<std::uint64_t> all = whole.RowIds(layer_id, tokens);
+  std::vector<std::uint64_t> local;
+  for (std::size_t column = 1; column < all.size(); column += 2) local.push_back(all[column]);
+  CLayer layer(shard, layer_id, local.size(), TIERCEL_OUTPUT_STORED);
+  const tiercel_layer_output buffers = layer.Output();
+  const tiercel_token_run run = RunOf(tokens);
+  ASSERT_CODE(TIERCEL_OK,
+              tiercel_store_lookup(shard.get(), &run, 1, &buffers, 1, TIERCEL_OUTPUT_STORED));
+  EXPECT_EQ(layer.rows, whole.Rows(layer_id, local, TIERCEL_OUTPUT_STORED));
+}
+
 TEST(CLookup, HashesAreThoseOfCxx) {
   const CStore c;
   const Result<Hasher> made = Hasher::Create(c.made().info().recipe);
