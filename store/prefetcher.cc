@@ -1,10 +1,17 @@
 #include "store/prefetcher.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 
 #include "base/numa.h"
 
 namespace tiercel {
+namespace {
+
+constexpr int kNice = 10;  ///< A tenth of the CPU time of who is at 0, where both want it.
+
+}  // namespace
 
 Prefetcher::Prefetcher(std::uint32_t tickets_max, const MemoryOptions& memory) {
   queue_.reserve(tickets_max);
@@ -91,6 +98,9 @@ bool Prefetcher::DoSomething() {
 void Prefetcher::Loop(const MemoryOptions& memory) noexcept {
   // The I/O threads say it aloud if this cannot be done.
   [[maybe_unused]] const Status bound = BindThread(memory);
+  // What it does may take milliseconds and nobody waits for it, but for the I/O threads and
+  // their callers, who may want its core. Of this thread alone, as Linux has it.
+  setpriority(PRIO_PROCESS, 0, kNice);
   MutexLock lock(mutex_);
   while (!stop_) {
     if (!DoSomething()) changed_.Wait(mutex_);

@@ -256,8 +256,6 @@ Status Engine::KeepPrompt() {
 
 Status Engine::RunSteps(ServeArm& arm, std::uint64_t count, bool beside_prompt) {
   arm.layers.resize(rows_.size());
-  const std::uint64_t reads_before = store_.Stats().device_reads;
-  std::uint64_t own_reads = 0;
   for (std::uint64_t i = 0; i < count; ++i) {
     if (beside_prompt) {
       if (Status status = KeepPrompt(); !status.ok()) return status;
@@ -267,18 +265,17 @@ Status Engine::RunSteps(ServeArm& arm, std::uint64_t count, bool beside_prompt) 
                     fmt::format("the trace ends after {} tokens, before the last step",
                                 schedule_.token_count()));
     }
+    const std::uint64_t reads_before = store_.Stats().device_reads;
     if (Status status = Step(arm); !status.ok()) return status;
-    for (const auto& layer : arm.layers) own_reads += layer.back().reads;
-    if (!beside_prompt) {
-      if (Status status = Burst(arm); !status.ok()) return status;
+    if (beside_prompt) {
+      prefill_.reads += store_.Stats().device_reads - reads_before;
+      for (const auto& layer : arm.layers) prefill_.reads -= layer.back().reads;
     }
+    if (Status status = Burst(arm); !status.ok()) return status;
     ++steps_done_;
     if (Status status = CheckInterrupt(); !status.ok()) return status;
   }
-  if (beside_prompt) {
-    prompt_ = Ticket();
-    prefill_.reads += store_.Stats().device_reads - reads_before - own_reads;
-  }
+  prompt_ = Ticket();
   return {};
 }
 

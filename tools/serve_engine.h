@@ -50,7 +50,7 @@ struct ServeArm {
 struct ServePrefill {
   std::uint64_t token_count = 0;   ///< Of prompts that ended.
   std::uint64_t prompt_count = 0;  ///< That ended.
-  std::uint64_t reads = 0;         ///< Of the disk, while its arm ran.
+  std::uint64_t reads = 0;         ///< Of the disk, during its arm's steps.
 };
 
 struct ServeRun {
@@ -61,8 +61,8 @@ struct ServeRun {
   StoreStats stats;
 };
 
-/// Decodes `trace` from `store` and measures it. After each step of the arm without a
-/// prompt, `bursts` makes the reads that the step needed, as many and no others.
+/// Decodes `trace` from `store` and measures it. After each step `bursts` makes the reads
+/// that the step needed, as many and no others; a prompt in the background reads on.
 ///
 /// Errors: as Store::Lookup(), Store::Start() and DiskBursts::Read(); kCancelled;
 /// kInvalidArgument (the trace is too short for the steps).

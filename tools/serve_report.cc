@@ -131,17 +131,18 @@ std::string ArmText(std::string_view name, const ArmSummary& summary, const Serv
   return text;
 }
 
-std::string IdealText(const ServeReport& report) {
-  const ServeExposed ideal = IdealExposed(report.run.alone, report.options);
-  std::string text = fmt::format(
-      "ideal: the same reads by a bare queue, by earliest deadline\n  {:<34} {:>10} "
-      "{:>10} {:>10} {:>10}\n",
-      "exposed wait, us", "mean", "p50", "p99", "max");
+std::string IdealText(const ServeArm& arm, const ServeReport& report) {
+  const ServeExposed ideal = IdealExposed(arm, report.options);
+  std::string text = fmt::format("  {:<34} {:>10} {:>10} {:>10} {:>10}\n",
+                                 "ideal: as many reads, bare queue", "mean", "p50", "p99", "max");
   for (std::size_t i = 0; i < report.options.layer_ids.size(); ++i) {
     text += Row(fmt::format("layer {}", report.options.layer_ids[i]), ideal.layers[i]);
   }
-  text += Row("step", ideal.step);
-  text += "ideal step, if there were\n";
+  return text + Row("step", ideal.step);
+}
+
+std::string WhatIfText(const ServeReport& report) {
+  std::string text = "ideal step of decode alone, if there were\n";
   for (const Named& named : WhatIfs(report)) {
     text += Row(named.words, IdealExposed(report.run.alone, report.options, named.what_if).step);
   }
@@ -200,11 +201,12 @@ std::string ReportText(const ServeReport& report) {
   text += fmt::format("  disk       {} reads/s of a bare queue\n",
                       FormatAmount(report.run.disk_reads_per_second));
   text += ArmText("decode alone", Summarize(report.run.alone, options), report);
-  text += IdealText(report);
+  text += IdealText(report.run.alone, report) + WhatIfText(report);
   if (options.prefill_token_count == 0) return text;
   text += ArmText(
       fmt::format("decode beside a prompt of {} tokens", FormatCount(options.prefill_token_count)),
       Summarize(report.run.beside, options), report);
+  text += IdealText(report.run.beside, report);
   text += fmt::format("  the prompt had {} of the reads that decode left; {} prompts ended\n",
                       FormatPercent(PrefillShare(report), 1), report.run.prefill.prompt_count);
   return text;
@@ -234,6 +236,7 @@ std::string ReportJson(const ServeReport& report) {
   json["ideal_if"] = std::move(what_ifs);
   if (options.prefill_token_count > 0) {
     json["beside_prefill"] = ArmJson(Summarize(report.run.beside, options), options);
+    json["ideal_beside_prefill"] = ExposedJson(IdealExposed(report.run.beside, options), options);
     json["prefill"] = {{"prompt_tokens", options.prefill_token_count},
                        {"prompts_ended", report.run.prefill.prompt_count},
                        {"tokens_of_ended_prompts", report.run.prefill.token_count},

@@ -90,7 +90,7 @@ TEST_F(CliServeBenchTest, TextNamesEngineAndLayers) {
   const ProgramRun run = Serve({});
   ASSERT_EQ(run.exit_code, 0) << run.err;
   for (const char* part : {"serve-bench: 4 streams", "engine", "decode alone", "layer 14: late in",
-                           "ideal: the same reads by a bare queue"}) {
+                           "ideal: as many reads, bare queue"}) {
     EXPECT_NE(run.out.find(part), std::string::npos) << part << "\n" << run.out;
   }
 }
