@@ -22,11 +22,12 @@ void Beat::Came(std::uint64_t now_ns) noexcept {
 Beat::Window Beat::Next(std::uint64_t now_ns) const noexcept {
   const auto [shortest, longest] = std::ranges::minmax(intervals_ns_);
   if (shortest < kShortestNs || longest > kLongestNs) return {};
-  // All four lie close together, or it is no beat.
-  const std::uint64_t length_ns = longest - shortest + 2 * kMarginNs;
-  if (length_ns > shortest / 16 + 2 * kMarginNs || length_ns > shortest / 8) return {};
-  const Window window{.begin_ns = last_ns_ + shortest - kMarginNs,
-                      .end_ns = last_ns_ + longest + kMarginNs};
+  // The next one may lie a little outside of what the last four span.
+  const std::uint64_t margin_ns = kMarginNs + (longest - shortest) / 4;
+  const std::uint64_t length_ns = longest - shortest + 2 * margin_ns;
+  if (length_ns > shortest / 6) return {};
+  const Window window{.begin_ns = last_ns_ + shortest - margin_ns,
+                      .end_ns = last_ns_ + longest + margin_ns};
   return now_ns < window.end_ns ? window : Window{};
 }
 

@@ -21,8 +21,8 @@ class Beat {
 
   /// Reads came to a thread that had none. Those within a millisecond are one beat.
   void Came(std::uint64_t now_ns) noexcept;
-  /// When the next ones are expected: as far as the last intervals differ, a sixteenth of
-  /// one at most, and a margin on both sides. None once that is past.
+  /// When the next ones are expected: as the last intervals were, and a little more. At most
+  /// a sixth of an interval; where that is too little there is no beat. None once it is past.
   [[nodiscard]] Window Next(std::uint64_t now_ns) const noexcept;
 
  private:

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -97,6 +99,7 @@ void IoThread::Loop() noexcept {
   if (const Status status = BindThread(context_.memory); !status.ok()) {
     context_.log(status.ToString());
   }
+  pthread_getaffinity_np(pthread_self(), sizeof(cores_), &cores_);
   while (!stop_.load(std::memory_order_relaxed)) {
     Refill();
     if (!finished_.empty()) {
@@ -115,6 +118,16 @@ void IoThread::Loop() noexcept {
   while (queue_->in_flight() > 0) queue_->Run(*this, kIdleWait);
 }
 
+void IoThread::KeepOffCallersCore() noexcept {
+  const int core = sched_getcpu();
+  if (core < 0 || slept_on_.load(std::memory_order_acquire) != core) return;
+  cpu_set_t others = cores_;
+  CPU_CLR(core, &others);
+  if (CPU_COUNT(&others) == 0) return;
+  pthread_setaffinity_np(thread_.native_handle(), sizeof(others), &others);
+  slept_on_.store(-1, std::memory_order_relaxed);
+}
+
 void IoThread::LookForFetches(std::uint64_t until_ns) const noexcept {
   while (context_.fetches.seems_empty() && MonotonicNs() < until_ns &&
          !stop_.load(std::memory_order_relaxed)) {
@@ -128,11 +141,13 @@ void IoThread::WaitIdle() noexcept {
     const std::uint64_t now_ns = MonotonicNs();
     const Beat::Window due = beat_.Next(now_ns);
     if (due.end_ns != 0 && now_ns < due.begin_ns) {
+      slept_on_.store(sched_getcpu(), std::memory_order_release);
       queue_->Run(*this, std::chrono::nanoseconds(due.begin_ns - now_ns));
       return;
     }
     if (due.end_ns != 0) LookForFetches(due.end_ns);
   }
+  slept_on_.store(sched_getcpu(), std::memory_order_release);
   // What came meanwhile has woken the queue, so this does not wait then.
   queue_->Run(*this, kIdleWait);
 }

@@ -1,6 +1,8 @@
 #ifndef TIERCEL_STORE_IO_THREAD_H_
 #define TIERCEL_STORE_IO_THREAD_H_
 
+#include <sched.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -86,6 +88,12 @@ class IoThread final : private ReadSink {
   /// Has the thread look for new fetches.
   void Wake() noexcept { queue_->Wake(); }
 
+  /// The caller goes on computing on the core that it runs on now: the thread is to wake up
+  /// on another one. Schedulers like to wake a thread where its waker runs, and there it
+  /// would wait until that one sleeps. Any thread; costs a system call where the thread
+  /// slept on that core.
+  void KeepOffCallersCore() noexcept;
+
   /// Adds this thread's reads to `latency_ns`: submission to completion. Any thread.
   void MergeReadLatency(Histogram& latency_ns) const TIERCEL_EXCLUDES(latency_mutex_);
 
@@ -140,7 +148,9 @@ class IoThread final : private ReadSink {
   mutable Mutex latency_mutex_;
   Histogram read_latency_ns_ TIERCEL_GUARDED_BY(latency_mutex_);
   std::atomic<bool> stop_ = false;
-  std::thread thread_;  // Last: starts when all else is there.
+  std::atomic<int> slept_on_ = -1;  ///< The core on which the thread fell asleep last.
+  cpu_set_t cores_{};               ///< That it may run on. Set before slept_on_ is.
+  std::thread thread_;              // Last: starts when all else is there.
 };
 
 }  // namespace tiercel

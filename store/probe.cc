@@ -273,8 +273,11 @@ std::size_t ProbeRows(Store::Impl& store, Batch& batch, ProbeScratch& scratch,
 }
 
 bool Launch(Store::Impl& store, Batch& batch, FetchOwner owner, bool may_block) {
-  const auto wake = [&store](std::size_t count) {
+  // Who starts a ticket goes on computing; who looks up is about to sleep.
+  const bool caller_goes_on = owner == FetchOwner::kTicket && !may_block;
+  const auto wake = [&store, caller_goes_on](std::size_t count) {
     for (std::size_t i = 0; i < std::min(count, store.io_threads.size()); ++i) {
+      if (caller_goes_on) store.io_threads[i]->KeepOffCallersCore();
       store.io_threads[i]->Wake();
     }
   };

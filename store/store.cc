@@ -223,7 +223,7 @@ Status StartIoThreads(Store::Impl& impl, const StoreOptions& options,
                                     .counters = impl.counters,
                                     .read_attempts_max = options.read_attempts_max,
                                     .background_depth = BackgroundDepth(options),
-                                    .may_spin = MaySpin(),
+                                    .may_spin = SpinningCores() > 0,
                                     .memory = options.memory,
                                     .log = log});
   for (std::uint32_t i = 0; i < options.io_thread_count; ++i) {

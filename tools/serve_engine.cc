@@ -207,9 +207,11 @@ Status Engine::Step(ServeArm& arm) {
          .dram_hits = stats.value().dram_hits,
          .reads = static_cast<std::uint32_t>(stats.value().fetches) * reads_per_group_});
   }
+  // The bursts have the rest of the step, so that steps keep their beat where they fit.
   const Clock::time_point end = start + exposed + options_.step_time;
-  ComputeUntil(end);
   arm.seconds += std::chrono::duration<double>(end - start).count();
+  if (Status status = Burst(arm); !status.ok()) return status;
+  ComputeUntil(end);
   return {};
 }
 
@@ -271,7 +273,6 @@ Status Engine::RunSteps(ServeArm& arm, std::uint64_t count, bool beside_prompt) 
       prefill_.reads += store_.Stats().device_reads - reads_before;
       for (const auto& layer : arm.layers) prefill_.reads -= layer.back().reads;
     }
-    if (Status status = Burst(arm); !status.ok()) return status;
     ++steps_done_;
     if (Status status = CheckInterrupt(); !status.ok()) return status;
   }
