@@ -11,8 +11,8 @@ namespace tiercel::capi {
 namespace {
 
 // Members that have no name would be padding: then this is not the sum of the members.
-static_assert(sizeof(tiercel_store_options) == 2 * 8 + 4 * 4 + 8 + 8 * 4 + 2 * 8 + 2 * 4 + 5 * 8 +
-                                                     2 * 4 + 8);
+static_assert(sizeof(tiercel_store_options) ==
+              2 * 8 + 4 * 4 + 8 + 8 * 4 + 2 * 8 + 2 * 4 + 5 * 8 + 2 * 4 + 8);
 
 template <typename Enum>
 constexpr std::uint32_t Number(Enum value) noexcept {

@@ -192,10 +192,10 @@ typedef struct tiercel_store_options {
   /// What runs of raw ids need; NULL: runs hold compressed ids. The store keeps what it
   /// needs of it: the handle may be closed at once.
   const tiercel_token_map* token_map;
-  tiercel_log_fn log;   ///< NULL: stderr.
-  void* log_user_data;  ///< Must live as long as the store.
-  uint32_t shard_rank;  ///< The store serves head h of every order where h mod shard_count
-  uint32_t shard_count; ///< is shard_rank; columns and groups are those alone. 0, 1: all.
+  tiercel_log_fn log;    ///< NULL: stderr.
+  void* log_user_data;   ///< Must live as long as the store.
+  uint32_t shard_rank;   ///< The store serves head h of every order where h mod shard_count
+  uint32_t shard_count;  ///< is shard_rank; columns and groups are those alone. 0, 1: all.
   /// Groups that queued tickets are known to read, 13 B each out of the cache's memory.
   /// UINT64_MAX: a 128th of that. 0: the queue is not looked at.
   uint64_t prefetch_expected_groups_max;

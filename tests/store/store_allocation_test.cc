@@ -57,5 +57,43 @@ TEST(StoreAllocation, NoneInTheSteadyState) {
   EXPECT_GT(testing::g_allocations.load(), 0U) << "the counter does not count";
 }
 
+TEST(StoreAllocation, NoneForTickets) {
+  const MadeCheckpoint made({.shrink = 2000});
+  StoreOptions options;
+  options.dram_budget_bytes = std::uint64_t{16} << 20;  // Some 5,000 groups.
+  options.log = [](std::string_view /*line*/) {};
+  Result<std::unique_ptr<Store>> opened = Store::Open(made.path(), options);
+  ASSERT_TRUE(opened.ok()) << opened.status().ToString();
+  Store& store = *opened.value();
+  const std::vector<std::int32_t> tokens = made.RandomTokens(1, 1500);  // 9,000 groups.
+  const std::size_t columns = made.info().recipe.column_count();
+  LayerBuffers first(store, 1, tokens.size() * columns, RowOutput::kStored);
+  LayerBuffers second(store, 14, tokens.size() * columns, RowOutput::kStored);
+  const auto serve = [&](std::span<const std::int32_t> some, Urgency urgency) {
+    const TokenRun run = {.history = {}, .tokens = some};
+    const std::size_t rows = some.size() * columns;
+    const PrefetchLayer layers[] = {
+        {.layer_id = 1, .rows = std::span(first.rows).first(rows * first.row_size_bytes)},
+        {.layer_id = 14, .rows = std::span(second.rows).first(rows * second.row_size_bytes)}};
+    Result<Ticket> ticket = store.Start({&run, 1}, layers, {.urgency = urgency});
+    return ticket.ok() && ticket.value().WaitAll().ok();
+  };
+  const auto round = [&] {
+    bool ok = serve(tokens, Urgency::kDeadline) && serve(tokens, Urgency::kBackground);
+    for (std::size_t i = 0; i < 100; ++i) {
+      ok = ok && serve(std::span(tokens).subspan(i * 8, 8), Urgency::kDeadline);
+    }
+    return ok;
+  };
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(round());
+  const std::uint64_t fetches = Fetches(store);
+  const std::uint64_t before = testing::g_allocations.load();
+  const bool ok = round() && round();
+  const std::uint64_t after = testing::g_allocations.load();
+  EXPECT_TRUE(ok);
+  EXPECT_EQ(after - before, 0U);
+  EXPECT_GT(Fetches(store), fetches) << "nothing was read: the test shows hits alone";
+}
+
 }  // namespace
 }  // namespace tiercel
