@@ -65,9 +65,9 @@ std::size_t FetchTable::AddSome(std::span<Waiter> waiters, FetchOwner owner,
                      .chain = *bucket};
       *bucket = fetch;
       heap_.push_back(fetch);
-      seems_empty_.store(false, std::memory_order_relaxed);
       HeapPlace(static_cast<std::uint32_t>(heap_.size() - 1), fetch);
       HeapUp(fetch->heap_index);
+      UpdateFront();
       ++created;
       waiter.joined = false;
     } else {
@@ -95,6 +95,16 @@ void FetchTable::MakeEarlier(Fetch* fetch, std::uint64_t deadline_ns) {
   if (fetch->heap_index == kTaken || deadline_ns >= fetch->deadline_ns) return;
   fetch->deadline_ns = deadline_ns;
   HeapUp(fetch->heap_index);
+  UpdateFront();
+}
+
+void FetchTable::UpdateFront() {
+  Front front = Front::kNothing;
+  if (!heap_.empty()) {
+    front =
+        heap_.front()->deadline_ns < kBackgroundDeadlineNs ? Front::kUrgent : Front::kBackground;
+  }
+  front_.store(front, std::memory_order_relaxed);
 }
 
 void FetchTable::Promote(std::span<Waiter> waiters, std::uint64_t deadline_ns) {
@@ -208,7 +218,7 @@ void FetchTable::HeapRemove(std::uint32_t index) {
     HeapDown(last->heap_index);
   }
   removed->heap_index = kTaken;
-  seems_empty_.store(heap_.empty(), std::memory_order_relaxed);
+  UpdateFront();
 }
 
 }  // namespace tiercel

@@ -122,10 +122,9 @@ class FetchTable {
   std::uint32_t Withdraw(std::span<Waiter> waiters) TIERCEL_EXCLUDES(mutex_);
 
   [[nodiscard]] std::uint32_t queued_count() TIERCEL_EXCLUDES(mutex_);
-  /// Whether something is queued, by a look without the lock: a hint.
-  [[nodiscard]] bool seems_empty() const noexcept {
-    return seems_empty_.load(std::memory_order_relaxed);
-  }
+  /// What comes first in the queue, by a look without the lock: a hint.
+  enum class Front : std::uint8_t { kNothing, kBackground, kUrgent };
+  [[nodiscard]] Front front() const noexcept { return front_.load(std::memory_order_relaxed); }
 
  private:
   static constexpr std::uint32_t kTaken = ~std::uint32_t{0};
@@ -142,6 +141,7 @@ class FetchTable {
   void Unchain(Fetch* fetch) TIERCEL_REQUIRES(mutex_);
   void Free(Fetch* fetch) TIERCEL_REQUIRES(mutex_);
 
+  void UpdateFront() TIERCEL_REQUIRES(mutex_);
   void MakeEarlier(Fetch* fetch, std::uint64_t deadline_ns) TIERCEL_REQUIRES(mutex_);
   static bool Earlier(const Fetch& a, const Fetch& b) noexcept;
   void HeapPlace(std::uint32_t index, Fetch* fetch) TIERCEL_REQUIRES(mutex_);
@@ -159,7 +159,7 @@ class FetchTable {
   std::vector<Fetch*> heap_ TIERCEL_GUARDED_BY(mutex_);
   Fetch* free_ TIERCEL_GUARDED_BY(mutex_) = nullptr;
   std::uint64_t sequence_ TIERCEL_GUARDED_BY(mutex_) = 0;
-  std::atomic<bool> seems_empty_ = true;  ///< Stored under mutex_.
+  std::atomic<Front> front_ = Front::kNothing;  ///< Stored under mutex_.
 };
 
 }  // namespace tiercel

@@ -20,10 +20,14 @@ namespace {
 
 /// How long an idle thread sleeps when nobody wakes it: for ever, as good as.
 constexpr std::chrono::nanoseconds kIdleWait = std::chrono::hours(1);
+constexpr std::uint64_t kIdleWaitNs = 3'600'000'000'000;
 
 /// For so long after a read that was not of the background, the next one is expected: a
 /// step of a slow decode loop takes 80 ms.
 constexpr std::uint64_t kUrgentMemoryNs = 250'000'000;
+
+/// The background is held back no longer than this before others are due.
+constexpr std::uint64_t kLeadNsMax = 3'000'000;
 
 /// A read for each group would do if all groups were single rows that share nothing;
 /// a quarter more keeps the queue full while some ride along with others.
@@ -128,28 +132,40 @@ void IoThread::KeepOffCallersCore() noexcept {
   slept_on_.store(-1, std::memory_order_relaxed);
 }
 
-void IoThread::LookForFetches(std::uint64_t until_ns) const noexcept {
-  while (context_.fetches.seems_empty() && MonotonicNs() < until_ns &&
+/// Until something more urgent than `than` is queued.
+void IoThread::LookForFetches(FetchTable::Front than, std::uint64_t until_ns) const noexcept {
+  while (context_.fetches.front() <= than && MonotonicNs() < until_ns &&
          !stop_.load(std::memory_order_relaxed)) {
   }
 }
 
+void IoThread::SleepUntil(std::uint64_t until_ns) noexcept {
+  const std::uint64_t now_ns = MonotonicNs();
+  if (until_ns <= now_ns) return;
+  slept_on_.store(sched_getcpu(), std::memory_order_release);
+  queue_->Run(*this, std::chrono::nanoseconds(until_ns - now_ns));
+}
+
 /// Waits for fetches while nothing is being read. Returns now and then for nothing.
 void IoThread::WaitIdle() noexcept {
-  if (context_.may_spin && context_.fetches.seems_empty()) {
-    LookForFetches(delivered_ns_ + kSpinNs);
-    const std::uint64_t now_ns = MonotonicNs();
-    const Beat::Window due = beat_.Next(now_ns);
-    if (due.end_ns != 0 && now_ns < due.begin_ns) {
-      slept_on_.store(sched_getcpu(), std::memory_order_release);
-      queue_->Run(*this, std::chrono::nanoseconds(due.begin_ns - now_ns));
-      return;
-    }
-    if (due.end_ns != 0) LookForFetches(due.end_ns);
+  using Front = FetchTable::Front;
+  const Front front = context_.fetches.front();
+  if (front == Front::kUrgent) return;
+  if (context_.may_spin && front == Front::kNothing) {
+    LookForFetches(front, delivered_ns_ + kSpinNs);
   }
-  slept_on_.store(sched_getcpu(), std::memory_order_release);
-  // What came meanwhile has woken the queue, so this does not wait then.
-  queue_->Run(*this, kIdleWait);
+  const std::uint64_t now_ns = MonotonicNs();
+  const Beat::Window due = beat_.Next(now_ns);
+  if (due.end_ns == 0) {
+    // The background is not held back without a beat: if it is queued, it came just now.
+    if (front == Front::kNothing) SleepUntil(now_ns + kIdleWaitNs);
+  } else if (now_ns < due.begin_ns) {
+    SleepUntil(due.begin_ns);  // Or until woken: what came meanwhile has done so already.
+  } else if (context_.may_spin) {
+    LookForFetches(front, due.end_ns);
+  } else {
+    SleepUntil(due.end_ns);
+  }
 }
 
 /// Submits until the queue is full or there is nothing to read.
@@ -176,7 +192,7 @@ bool IoThread::BeginGroup() noexcept {
   const bool background = fetch->deadline_ns >= kBackgroundDeadlineNs;
   if (!background) {
     urgent_taken_ns_ = MonotonicNs();
-    if (queue_->in_flight() == 0) beat_.Came(urgent_taken_ns_);
+    if (urgent_reads_ == 0) beat_.Came(urgent_taken_ns_);
   }
   const std::uint32_t group_index = free_groups_.back();
   free_groups_.pop_back();
@@ -194,9 +210,20 @@ bool IoThread::BeginGroup() noexcept {
   return true;
 }
 
+/// Whether reads of the background that began now would be in the way of others.
+bool IoThread::OthersAreDue(std::uint64_t now_ns) const noexcept {
+  const Beat::Window due = beat_.Next(now_ns);
+  const std::uint64_t lead_ns = std::min(2 * background_latency_ns_, kLeadNsMax);
+  return due.end_ns != 0 && now_ns + lead_ns >= due.begin_ns;
+}
+
 bool IoThread::BackgroundMayRead() const noexcept {
-  return background_reads_ < context_.background_depth ||
-         MonotonicNs() - urgent_taken_ns_ > kUrgentMemoryNs;
+  if (urgent_reads_ > 0) {
+    return background_reads_ < std::max(context_.background_depth / 8, std::uint32_t{1});
+  }
+  const std::uint64_t now_ns = MonotonicNs();
+  if (now_ns - urgent_taken_ns_ > kUrgentMemoryNs) return true;
+  return background_reads_ < context_.background_depth && !OthersAreDue(now_ns);
 }
 
 bool IoThread::AllSubmitted(const Group& group) const noexcept {
@@ -225,7 +252,7 @@ void IoThread::SubmitReads(std::uint32_t group_index) noexcept {
         context_.counters.device_reads_shared.Add(1);
       } else {
         reads_[read_index].background = group.background;
-        if (group.background) ++background_reads_;
+        ++(group.background ? background_reads_ : urgent_reads_);
         SubmitRead(read_index);
       }
     }
@@ -251,9 +278,11 @@ void IoThread::OnRead(const ReadCompletion& completion) noexcept {
   const bool background = read.background;
   bool over = true;
   if (completion.os_error == 0) {
+    const std::uint64_t latency_ns = MonotonicNs() - read.begun_ns;
+    if (background) background_latency_ns_ = (background_latency_ns_ * 15 + latency_ns) / 16;
     {
       MutexLock lock(latency_mutex_);
-      read_latency_ns_.Add(MonotonicNs() - read.begun_ns);
+      read_latency_ns_.Add(latency_ns);
     }
     over = reads_.Serve(read_index, completion.blocks, [this](const RowPiece& piece, auto bytes) {
       const Space& space = context_.layout.spaces[groups_[piece.group].fetch->space];
@@ -277,8 +306,8 @@ void IoThread::OnRead(const ReadCompletion& completion) noexcept {
   }
   if (!over) {
     retries_.push_back(read_index);
-  } else if (background) {
-    --background_reads_;
+  } else {
+    --(background ? background_reads_ : urgent_reads_);
   }
 }
 

@@ -59,7 +59,8 @@ struct IoContext {
 ///
 /// Fetches of the background (kBackgroundDeadlineNs) wait until no other is queued. While
 /// others come now and then, as those of a decode loop do, no more than background_depth
-/// reads of the background are in flight: what is urgent meets a queue that is nearly
+/// reads of the background are in flight, an eighth of that beside other reads, and none is
+/// begun when others are due at their beat: what is urgent meets a queue that is nearly
 /// empty. Where nothing else came for a while, the background has the whole depth.
 ///
 /// A thread without reads looks for fetches for a little while before it sleeps, for who
@@ -110,7 +111,9 @@ class IoThread final : private ReadSink {
 
   void Loop() noexcept;
   void WaitIdle() noexcept;
-  void LookForFetches(std::uint64_t until_ns) const noexcept;
+  void SleepUntil(std::uint64_t until_ns) noexcept;
+  void LookForFetches(FetchTable::Front than, std::uint64_t until_ns) const noexcept;
+  [[nodiscard]] bool OthersAreDue(std::uint64_t now_ns) const noexcept;
   void Refill() noexcept;
   bool BeginGroup() noexcept;
   [[nodiscard]] bool BackgroundMayRead() const noexcept;
@@ -135,12 +138,14 @@ class IoThread final : private ReadSink {
   std::vector<std::uint32_t> free_groups_;
   std::vector<std::uint32_t> finished_;  ///< Groups that are read and not delivered.
   ReadTable reads_;
-  std::vector<std::uint32_t> retries_;   ///< Reads to submit again when there is room.
-  std::vector<std::byte> bytes_;         ///< Shape [groups, space_size_bytes_max].
-  std::vector<RowId> rows_;              ///< Shape [groups, head_count].
-  std::vector<RowStatus> statuses_;      ///< Shape [groups, head_count].
-  std::uint32_t current_group_ = kNone;  ///< The group whose reads are being submitted.
-  std::uint32_t background_reads_ = 0;   ///< In flight, or to be tried again.
+  std::vector<std::uint32_t> retries_;       ///< Reads to submit again when there is room.
+  std::vector<std::byte> bytes_;             ///< Shape [groups, space_size_bytes_max].
+  std::vector<RowId> rows_;                  ///< Shape [groups, head_count].
+  std::vector<RowStatus> statuses_;          ///< Shape [groups, head_count].
+  std::uint32_t current_group_ = kNone;      ///< The group whose reads are being submitted.
+  std::uint32_t background_reads_ = 0;       ///< In flight, or to be tried again.
+  std::uint32_t urgent_reads_ = 0;           ///< All others.
+  std::uint64_t background_latency_ns_ = 0;  ///< Of a read; a moving mean.
   Beat beat_;
   std::uint64_t delivered_ns_ = 0;     ///< When groups were delivered last.
   std::uint64_t urgent_taken_ns_ = 0;  ///< When a group of no background was begun last.
