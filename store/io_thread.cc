@@ -128,8 +128,8 @@ void IoThread::KeepOffCallersCore() noexcept {
   cpu_set_t others = cores_;
   CPU_CLR(core, &others);
   if (CPU_COUNT(&others) == 0) return;
-  pthread_setaffinity_np(thread_.native_handle(), sizeof(others), &others);
   slept_on_.store(-1, std::memory_order_relaxed);
+  pthread_setaffinity_np(thread_.native_handle(), sizeof(others), &others);
 }
 
 /// Until something more urgent than `than` is queued.
@@ -213,13 +213,13 @@ bool IoThread::BeginGroup() noexcept {
 /// Whether reads of the background that began now would be in the way of others.
 bool IoThread::OthersAreDue(std::uint64_t now_ns) const noexcept {
   const Beat::Window due = beat_.Next(now_ns);
-  const std::uint64_t lead_ns = std::min(2 * background_latency_ns_, kLeadNsMax);
+  const std::uint64_t lead_ns = std::min(background_latency_ns_, kLeadNsMax);
   return due.end_ns != 0 && now_ns + lead_ns >= due.begin_ns;
 }
 
 bool IoThread::BackgroundMayRead() const noexcept {
   if (urgent_reads_ > 0) {
-    return background_reads_ < std::max(context_.background_depth / 8, std::uint32_t{1});
+    return background_reads_ < std::max(context_.background_depth / 4, std::uint32_t{1});
   }
   const std::uint64_t now_ns = MonotonicNs();
   if (now_ns - urgent_taken_ns_ > kUrgentMemoryNs) return true;

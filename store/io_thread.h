@@ -59,7 +59,7 @@ struct IoContext {
 ///
 /// Fetches of the background (kBackgroundDeadlineNs) wait until no other is queued. While
 /// others come now and then, as those of a decode loop do, no more than background_depth
-/// reads of the background are in flight, an eighth of that beside other reads, and none is
+/// reads of the background are in flight, a quarter of that beside other reads, and none is
 /// begun when others are due at their beat: what is urgent meets a queue that is nearly
 /// empty. Where nothing else came for a while, the background has the whole depth.
 ///

@@ -92,7 +92,7 @@ class Engine {
   [[nodiscard]] Status MeasureDisk(ServeRun& run);
   [[nodiscard]] Status RunSteps(ServeArm& arm, std::uint64_t count, bool beside_prompt);
   [[nodiscard]] Status Step(ServeArm& arm);
-  [[nodiscard]] Status Burst(ServeArm& arm);
+  [[nodiscard]] Status IdealStep(ServeArm& arm);
   [[nodiscard]] Status KeepPrompt();
   [[nodiscard]] bool NextRuns();
   [[nodiscard]] Status CheckInterrupt();
@@ -207,16 +207,16 @@ Status Engine::Step(ServeArm& arm) {
          .dram_hits = stats.value().dram_hits,
          .reads = static_cast<std::uint32_t>(stats.value().fetches) * reads_per_group_});
   }
-  // The bursts have the rest of the step, so that steps keep their beat where they fit.
   const Clock::time_point end = start + exposed + options_.step_time;
-  arm.seconds += std::chrono::duration<double>(end - start).count();
-  if (Status status = Burst(arm); !status.ok()) return status;
   ComputeUntil(end);
+  arm.seconds += std::chrono::duration<double>(end - start).count();
   return {};
 }
 
-/// The reads of the last step, by nobody but a queue.
-Status Engine::Burst(ServeArm& arm) {
+/// A step like the last one, whose reads are made by nobody but a queue: it comes at the
+/// same time after the last reads, for a disk and a machine that were idle are slower.
+Status Engine::IdealStep(ServeArm& arm) {
+  const Clock::time_point start = Clock::now();
   std::vector<std::uint32_t> counts;
   for (const auto& layer : arm.layers) counts.push_back(layer.back().reads);
   std::vector<std::chrono::nanoseconds> done_after(counts.size());
@@ -224,6 +224,7 @@ Status Engine::Burst(ServeArm& arm) {
   for (std::size_t i = 0; i < counts.size(); ++i) {
     arm.layers[i].back().burst_ns = static_cast<std::uint64_t>(done_after[i].count());
   }
+  ComputeUntil(start + options_.step_time);
   return {};
 }
 
@@ -273,6 +274,7 @@ Status Engine::RunSteps(ServeArm& arm, std::uint64_t count, bool beside_prompt) 
       prefill_.reads += store_.Stats().device_reads - reads_before;
       for (const auto& layer : arm.layers) prefill_.reads -= layer.back().reads;
     }
+    if (Status status = IdealStep(arm); !status.ok()) return status;
     ++steps_done_;
     if (Status status = CheckInterrupt(); !status.ok()) return status;
   }

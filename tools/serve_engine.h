@@ -61,8 +61,9 @@ struct ServeRun {
   StoreStats stats;
 };
 
-/// Decodes `trace` from `store` and measures it. Once a step has all its rows, `bursts`
-/// makes as many reads as it needed, and no others; a prompt in the background reads on.
+/// Decodes `trace` from `store` and measures it. After each step there is another, in which
+/// `bursts` makes as many reads as that one needed, in place of the store; a prompt in the
+/// background reads on.
 ///
 /// Errors: as Store::Lookup(), Store::Start() and DiskBursts::Read(); kCancelled;
 /// kInvalidArgument (the trace is too short for the steps).
