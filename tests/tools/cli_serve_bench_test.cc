@@ -47,7 +47,7 @@ class CliServeBenchTest : public ::testing::Test {
                                           "--step-ms",
                                           "1",
                                           "--steps",
-                                          "20",
+                                          steps,
                                           "--rounds",
                                           "2",
                                           "--warm-tokens",
