@@ -93,7 +93,7 @@ tiercel_store_options DefaultStoreOptions() {
   options.prefetch_background_depth = from.prefetch.background_depth;
   options.shard_rank = from.shard.rank;
   options.shard_count = from.shard.count;
-  options.prefetch_expected_groups_max = from.prefetch.expected_groups_max.value_or(UINT64_MAX);
+  options.prefetch_expected_groups_max = UINT64_MAX;  // As from.prefetch leaves it open.
   return options;
 }
 

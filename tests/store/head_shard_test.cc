@@ -146,9 +146,10 @@ TEST_F(OneModelShardTest, RanksHaveALikeShareOfTheReadsOfEveryOrder) {
       const OrderStats& order = stats.orders[i];
       bytes_by_order[order.order].push_back(order.fetched_bytes);
       // The n-grams are the same, so what repeats does so for every rank: two heads tell
-      // 600,000 n-grams apart, and a few of them meet.
+      // 600,000 n-grams apart, and a few of them meet. A few are read twice, where the cache
+      // had no room for them just then.
       EXPECT_EQ(order.groups, all.orders[i].groups);
-      EXPECT_LE(order.fetches, all.orders[i].fetches);
+      EXPECT_LE(order.fetches * 100, all.orders[i].fetches * 102);
       EXPECT_GE(order.fetches * 100, all.orders[i].fetches * 98);
     }
     reads.push_back(stats.device_reads + stats.device_reads_shared);
