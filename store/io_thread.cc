@@ -20,7 +20,6 @@ namespace {
 
 /// How long an idle thread sleeps when nobody wakes it: for ever, as good as.
 constexpr std::chrono::nanoseconds kIdleWait = std::chrono::hours(1);
-constexpr std::uint64_t kIdleWaitNs = 3'600'000'000'000;
 
 /// For so long after a read that was not of the background, the next one is expected: a
 /// step of a slow decode loop takes 80 ms.
@@ -158,7 +157,8 @@ void IoThread::WaitIdle() noexcept {
   const Beat::Window due = beat_.Next(now_ns);
   if (due.end_ns == 0) {
     // The background is not held back without a beat: if it is queued, it came just now.
-    if (front == Front::kNothing) SleepUntil(now_ns + kIdleWaitNs);
+    if (front == Front::kNothing)
+      SleepUntil(now_ns + static_cast<std::uint64_t>(kIdleWait.count()));
   } else if (now_ns < due.begin_ns) {
     SleepUntil(due.begin_ns);  // Or until woken: what came meanwhile has done so already.
   } else if (context_.may_spin) {
@@ -187,7 +187,9 @@ void IoThread::Refill() noexcept {
 
 bool IoThread::BeginGroup() noexcept {
   if (free_groups_.empty()) return false;
-  Fetch* const fetch = context_.fetches.Take(BackgroundMayRead());
+  // The rule costs a look at the clock; it is asked for only where it matters.
+  const bool background_first = context_.fetches.front() == FetchTable::Front::kBackground;
+  Fetch* const fetch = context_.fetches.Take(!background_first || BackgroundMayRead());
   if (fetch == nullptr) return false;
   const bool background = fetch->deadline_ns >= kBackgroundDeadlineNs;
   if (!background) {

@@ -39,7 +39,6 @@ void Ticket::State::Begin(Store::Impl& store, const PrefetchOptions& options,
   unlaunched_ = nullptr;
   windows_begun_ = 0;
   more_to_note_.store(false, std::memory_order_relaxed);
-  all_begun_.store(false, std::memory_order_relaxed);
   over_.store(false, std::memory_order_relaxed);
   const bool background = options.urgency == Urgency::kBackground;
   deadline_ns_.store(start_ns + (background ? kBackgroundDeadlineNs : 0),
@@ -141,7 +140,6 @@ bool Ticket::State::RunWindowLocked(std::size_t groups_max, std::int64_t credits
     CreditsOfClass().Give(credits);  // No tokens: there is nothing to run.
   }
   if (unlaunched_ != nullptr || HasMoreWindows()) return true;
-  all_begun_.store(true, std::memory_order_relaxed);
   for (std::uint32_t slot = 0; slot < layer_count_; ++slot) LetGo(slot);
   return false;
 }

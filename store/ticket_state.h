@@ -183,9 +183,8 @@ class Ticket::State {
   std::array<Window, 2> windows_;
   KnownGroups known_ TIERCEL_GUARDED_BY(run_mutex_);
   std::atomic<bool> more_to_note_ = false;
-  Window* unlaunched_ = nullptr;   ///< One that found the fetch table full. Runner's.
-  std::size_t windows_begun_ = 0;  ///< Runner's.
-  std::atomic<bool> all_begun_ = false;
+  Window* unlaunched_ = nullptr;    ///< One that found the fetch table full. Runner's.
+  std::size_t windows_begun_ = 0;   ///< Runner's.
   std::atomic<bool> over_ = false;  ///< Cancelled or failed: see failure_code_.
 
   mutable Mutex mutex_;

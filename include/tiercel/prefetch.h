@@ -25,8 +25,8 @@ enum class Urgency : std::uint8_t {
 
 /// Who looks for the groups of a ticket and copies those that are in DRAM.
 enum class HitCopy : std::uint8_t {
-  /// Start() itself, up to PrefetchLimits::start_groups_max; the store's prefetch thread
-  /// does what is beyond.
+  /// Start() itself, for a batch of at most PrefetchLimits::start_groups_max groups; the
+  /// store's prefetch thread for a larger one.
   kInStart,
   /// The prefetch thread: Start() only notes the tokens.
   kDeferred,
@@ -136,7 +136,8 @@ class Ticket {
   ///
   /// Errors: kPartial (some row_status is neither kOk nor kDead: those rows are zero, all
   /// others are good), kCancelled (outputs are unspecified), kNotFound (not a layer of the
-  /// ticket), kInvalidArgument (the ticket is not valid).
+  /// ticket), kInvalidArgument (the ticket is not valid; or a token out of range in a batch
+  /// that Start() left to the prefetch thread: outputs are unspecified).
   [[nodiscard]] Status Wait(std::uint32_t layer_id);
   /// All layers, in their order. Errors: as Wait(): the first.
   [[nodiscard]] Status WaitAll();
@@ -151,8 +152,8 @@ class Ticket {
 
   /// Ends the ticket: queued reads that nobody else waits for are not made, those under
   /// way are let go. Returns when nothing writes to the outputs any more: at most a
-  /// delivery of one group later. Layers that are in place stay so; the others are
-  /// kCancelled. Again, or of an invalid ticket: does nothing.
+  /// delivery of one group, or a window of the prefetch thread (some ms), later. Layers that are in
+  /// place stay so; the others are kCancelled. Again, or of an invalid ticket: does nothing.
   void Cancel() noexcept;
 
   /// The destination of a layer. Its bytes are good once Wait() says so.

@@ -25,12 +25,17 @@ std::uint64_t Fetches(const Store& store) {
   return fetches;
 }
 
+/// A store whose cache holds some 5,000 groups: fewer than the tests ask for.
+Result<std::unique_ptr<Store>> OpenSmall(const MadeCheckpoint& made) {
+  StoreOptions options;
+  options.dram_budget_bytes = std::uint64_t{16} << 20;
+  options.log = [](std::string_view /*line*/) {};
+  return Store::Open(made.path(), options);
+}
+
 TEST(StoreAllocation, NoneInTheSteadyState) {
   const MadeCheckpoint made({.shrink = 2000});
-  StoreOptions options;
-  options.dram_budget_bytes = std::uint64_t{16} << 20;  // Some 5,000 groups.
-  options.log = [](std::string_view /*line*/) {};
-  Result<std::unique_ptr<Store>> opened = Store::Open(made.path(), options);
+  Result<std::unique_ptr<Store>> opened = OpenSmall(made);
   ASSERT_TRUE(opened.ok()) << opened.status().ToString();
   Store& store = *opened.value();
 
@@ -59,10 +64,7 @@ TEST(StoreAllocation, NoneInTheSteadyState) {
 
 TEST(StoreAllocation, NoneForTickets) {
   const MadeCheckpoint made({.shrink = 2000});
-  StoreOptions options;
-  options.dram_budget_bytes = std::uint64_t{16} << 20;  // Some 5,000 groups.
-  options.log = [](std::string_view /*line*/) {};
-  Result<std::unique_ptr<Store>> opened = Store::Open(made.path(), options);
+  Result<std::unique_ptr<Store>> opened = OpenSmall(made);
   ASSERT_TRUE(opened.ok()) << opened.status().ToString();
   Store& store = *opened.value();
   const std::vector<std::int32_t> tokens = made.RandomTokens(1, 1500);  // 9,000 groups.
