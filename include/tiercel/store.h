@@ -28,6 +28,14 @@ enum class ScalePlacement : std::uint8_t {
   kDisk,      ///< On disk: two reads a row.
 };
 
+/// Whether reads of tables in place are checked against a checksum sidecar, which
+/// `tiercel verify --write-checksums` makes. Packed tables have checksums of their own.
+enum class ChecksumUse : std::uint8_t {
+  kAuto,      ///< Where there is a sidecar: it must then be good.
+  kRequired,  ///< Open() fails where there is none.
+  kOff,
+};
+
 /// Sizes and choices of a Store, all fixed at Open(). Nothing grows after that.
 struct StoreOptions {
   /// Host memory for rows: cache with its metadata, resident scales, read buffers
@@ -54,6 +62,11 @@ struct StoreOptions {
   bool io_poll = false;
   bool submission_poll = false;
   ScalePlacement scales = ScalePlacement::kAuto;
+  /// Takes 4 bytes of the budget for each 4 KiB of the tables.
+  ChecksumUse checksums = ChecksumUse::kAuto;
+  /// The sidecar. Empty: tiercel.checksums in the checkpoint's directory, or the file's
+  /// name with .checksums behind it.
+  std::string checksums_path;
   MemoryOptions memory;  ///< Pages and NUMA nodes of the cache and the I/O threads.
   /// Turns raw token ids into compressed ones in lookups by token runs. Null: runs
   /// hold compressed ids (Qwen3.8: raw ones; that recipe has no map).
@@ -118,6 +131,7 @@ struct StoreStats {
   std::uint64_t dram_budget_bytes = 0;
   std::uint64_t cache_bytes = 0;           ///< Memory of the cache, metadata included.
   std::uint64_t resident_scale_bytes = 0;  ///< 0 where scales are read from disk.
+  std::uint64_t checksum_bytes = 0;        ///< Of the sidecar; 0 where there is none.
   std::uint64_t read_buffer_bytes = 0;     ///< Rings, read buffers, groups in flight.
   std::uint64_t ticket_bytes = 0;          ///< Tickets, tokens, staging, at most.
   std::uint32_t tickets = 0;               ///< Started and not dropped yet.
@@ -148,7 +162,7 @@ class Store {
   /// profile that is named and not there),
   /// kUnavailable (Engine::kUring where there is no io_uring), kResourceExhausted
   /// (a budget that is too small, or more than the machine has; fewer huge pages set
-  /// aside than kHugetlb needs).
+  /// aside than kHugetlb needs), kCorruption (a damaged packed table or sidecar).
   [[nodiscard]] static Result<std::unique_ptr<Store>> Open(const std::string& path,
                                                            const StoreOptions& options);
 
