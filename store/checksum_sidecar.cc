@@ -185,6 +185,18 @@ Result<ChecksumSidecar> ChecksumSidecar::Read(const std::string& path,
                 identity.value().table_id);
 }
 
+Result<std::optional<ChecksumSidecar>> ChecksumSidecar::Find(const CheckpointInfo& checkpoint,
+                                                             ChecksumUse use,
+                                                             const std::string& path) {
+  using Sums = std::optional<ChecksumSidecar>;
+  if (use == ChecksumUse::kOff || checkpoint.packed) return Sums();
+  Result<ChecksumSidecar> sums = Read(path.empty() ? DefaultPath(checkpoint) : path, checkpoint);
+  if (sums.ok()) return Sums(std::move(sums).value());
+  const bool missing = sums.status().code() == StatusCode::kNotFound;
+  if (missing && use == ChecksumUse::kAuto && path.empty()) return Sums();
+  return std::move(sums).TakeStatus();
+}
+
 Status ChecksumSidecar::Write(const std::string& path, const CheckpointInfo& checkpoint) const {
   Result<TableIdentity> identity = IdentityOf(checkpoint);
   if (!identity.ok()) return std::move(identity).TakeStatus();

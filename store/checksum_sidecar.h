@@ -3,12 +3,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "tiercel/checkpoint.h"
 #include "tiercel/status.h"
+#include "tiercel/verify.h"
 
 namespace tiercel {
 
@@ -51,6 +53,13 @@ class ChecksumSidecar {
   /// or of files of other sizes), kCorruption (damaged or cut short), kIoError.
   [[nodiscard]] static Result<ChecksumSidecar> Read(const std::string& path,
                                                     const CheckpointInfo& checkpoint);
+
+  /// The sidecar that `use` asks for, if there is to be one: none of a packed table.
+  ///   path  empty: DefaultPath(), which may be missing with kAuto.
+  /// Errors: as Read().
+  [[nodiscard]] static Result<std::optional<ChecksumSidecar>> Find(const CheckpointInfo& checkpoint,
+                                                                   ChecksumUse use,
+                                                                   const std::string& path);
 
   /// The sums out of a sidecar's bytes, hostile ones too. Errors: as Read().
   ///   table_id  of the checkpoint: see IdentityOf().

@@ -131,22 +131,6 @@ std::uint32_t DiskCount(const std::vector<TableFile>& files) {
   return static_cast<std::uint32_t>(std::clamp<std::size_t>(disks.size(), 1, 64));
 }
 
-/// The sidecar that reads are to be checked against, if there is to be one.
-Result<std::optional<ChecksumSidecar>> ReadChecksums(const CheckpointInfo& checkpoint,
-                                                     const StoreOptions& options) {
-  using Sums = std::optional<ChecksumSidecar>;
-  if (options.checksums == ChecksumUse::kOff || checkpoint.packed) return Sums();
-  const std::string path = options.checksums_path.empty() ? ChecksumSidecar::DefaultPath(checkpoint)
-                                                          : options.checksums_path;
-  Result<ChecksumSidecar> sums = ChecksumSidecar::Read(path, checkpoint);
-  if (sums.ok()) return Sums(std::move(sums).value());
-  if (sums.status().code() == StatusCode::kNotFound && options.checksums == ChecksumUse::kAuto &&
-      options.checksums_path.empty()) {
-    return Sums();
-  }
-  return std::move(sums).TakeStatus();
-}
-
 /// Whether the rows that are to be served are there: a packed shard has a rank's alone.
 Status CheckShard(const CheckpointInfo& checkpoint, HeadShard shard) {
   if (!checkpoint.packed || checkpoint.packed->shard.count == 1 ||
@@ -268,7 +252,8 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
   options.queue_depth = ReadSettingsOf(wanted).queue_depth;
   if (options.io_thread_count == 0) options.io_thread_count = DiskCount(checkpoint.files);
   if (Status status = CheckShard(checkpoint, options.shard); !status.ok()) return status;
-  Result<std::optional<ChecksumSidecar>> checksums = ReadChecksums(checkpoint, options);
+  Result<std::optional<ChecksumSidecar>> checksums =
+      ChecksumSidecar::Find(checkpoint, options.checksums, options.checksums_path);
   if (!checksums.ok()) return std::move(checksums).TakeStatus();
   // From here on the recipe is that of the shard: its heads are all that there are.
   Result<Recipe> recipe = ShardRecipe(checkpoint.recipe, options.shard);

@@ -18,6 +18,7 @@
 #include "tiercel/status.h"
 #include "tiercel/token_map.h"
 #include "tiercel/types.h"
+#include "tiercel/verify.h"
 
 namespace tiercel {
 
@@ -26,14 +27,6 @@ enum class ScalePlacement : std::uint8_t {
   kAuto,      ///< In DRAM if that takes at most half of the budget, else on disk.
   kResident,  ///< In DRAM, within the budget: one read a row.
   kDisk,      ///< On disk: two reads a row.
-};
-
-/// Whether reads of tables in place are checked against a checksum sidecar, which
-/// `tiercel verify --write-checksums` makes. Packed tables have checksums of their own.
-enum class ChecksumUse : std::uint8_t {
-  kAuto,      ///< Where there is a sidecar: it must then be good.
-  kRequired,  ///< Open() fails where there is none.
-  kOff,
 };
 
 /// Sizes and choices of a Store, all fixed at Open(). Nothing grows after that.
