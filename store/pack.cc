@@ -73,7 +73,22 @@ Result<std::uint64_t> JobId(const CheckpointInfo& source, const PackedManifest& 
   return Checksum64(std::as_bytes(std::span(text)), identity.value().content_id);
 }
 
-/// Makes the directory, or looks at what an earlier call left in it.
+/// Removes halves of small files that a kill left. REQUIRES: the directory's lock.
+void RemoveLeftovers(const std::string& directory) {
+  std::vector<std::filesystem::path> leftovers;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(directory, error);
+       !error && at != std::filesystem::directory_iterator(); at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (name.starts_with(fmt::format("{}.tmp.", kPackStateName)) ||
+        name.starts_with(fmt::format("{}.tmp.", kManifestName))) {
+      leftovers.push_back(at->path());
+    }
+  }
+  for (const std::filesystem::path& path : leftovers) std::filesystem::remove(path, error);
+}
+
+/// Looks at what an earlier call left in the directory.
 Result<GenerationProgress> OpenOutDir(const std::string& directory, std::uint64_t job_id) {
   const auto exists = [](const std::string& path) {
     struct stat info {};
@@ -84,6 +99,7 @@ Result<GenerationProgress> OpenOutDir(const std::string& directory, std::uint64_
         StatusCode::kAlreadyExists,
         fmt::format("{} is a packed table already; choose another path or remove it", directory));
   }
+  RemoveLeftovers(directory);
   const std::string state_path = fmt::format("{}/{}", directory, kPackStateName);
   if (!exists(state_path)) {
     std::error_code error;

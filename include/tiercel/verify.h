@@ -1,6 +1,7 @@
 #ifndef TIERCEL_VERIFY_H_
 #define TIERCEL_VERIFY_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -75,6 +76,31 @@ struct ChecksumsWritten {
 [[nodiscard]] Result<ChecksumsWritten> WriteChecksums(const CheckpointInfo& checkpoint,
                                                       const std::string& path = "",
                                                       const Progress& progress = {});
+
+struct DiffOptions {
+  /// Read the rows of tables that are both packed and have equal digests all the same.
+  bool read_all = false;
+  std::size_t rows_listed_max = 10;  ///< Of each layer.
+  Progress progress;
+};
+
+/// How the rows of one layer differ.
+struct LayerDiff {
+  std::uint32_t layer_id = 0;
+  std::uint64_t rows_compared = 0;  ///< 0: the digests were equal, nothing was read.
+  std::uint64_t rows_different = 0;
+  std::uint64_t rows_unreadable = 0;  ///< In one of the two, or damaged there: not compared.
+  std::vector<std::uint64_t> rows;    ///< The first ones that differ, rising.
+};
+
+/// Compares the rows of two tables, byte for byte, whatever formats they lie in: layers
+/// and rows that both hold. Reads both in file order at disk speed.
+///
+/// Errors: kInvalidArgument (tables that cannot be compared: other layers, rows or row
+/// formats; the message says which), as VerifyTable().
+[[nodiscard]] Result<std::vector<LayerDiff>> DiffTables(const CheckpointInfo& a,
+                                                        const CheckpointInfo& b,
+                                                        const DiffOptions& options = {});
 
 }  // namespace tiercel
 
