@@ -163,14 +163,12 @@ TEST(PackedTableTest, ARowTakesOneReadAndInPlaceTwoUnlessScalesAreResident) {
 TEST(PackedTableTest, AShardHoldsItsRowsAndNoOthers) {
   const MadeCheckpoint made({});
   const ScratchDir scratch;
-  std::uint64_t file_bytes = 0;
   std::vector<std::uint64_t> digests(made.info().layers.size(), 0);
   for (std::uint32_t rank = 0; rank < 4; ++rank) {
     const std::string path = scratch.File(fmt::format("shard-{}", rank));
     const Result<PackReport> report =
         PackTable({.source = made.path(), .out_dir = path, .shard = {.rank = rank, .count = 4}});
     ASSERT_TRUE(report.ok()) << report.status().ToString();
-    file_bytes += report.value().file_bytes;
     EXPECT_EQ(Store::Open(path, SmallStore()).status().code(), StatusCode::kInvalidArgument);
     StoreOptions options = SmallStore();
     options.shard = {.rank = rank, .count = 4};
