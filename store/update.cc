@@ -87,6 +87,10 @@ std::vector<StateSample> ReadSamples(Store::Impl& impl, const std::vector<StateS
   return samples;
 }
 
+Status NoMemoryForState() {
+  return Status(StatusCode::kResourceExhausted, "no memory for updated rows");
+}
+
 Status NotUpdatable(const std::string& path) {
   return Status(StatusCode::kUnavailable,
                 fmt::format("{} is open without a state, so its rows cannot be updated: open it "
@@ -155,10 +159,16 @@ Status CheckOverlay(Store::Impl& impl, StateCatalogue catalogue) {
 
 Status Store::Update(std::span<const RowUpdate> rows) {
   if (impl_->overlay == nullptr) return NotUpdatable(impl_->checkpoint.path);
-  return impl_->overlay->Update(rows);
+  try {
+    return impl_->overlay->Update(rows);
+  } catch (const std::bad_alloc&) {
+    return NoMemoryForState();
+  }
 }
 
-Result<StateInfo> InspectState(const std::string& path) {
+namespace {
+
+Result<StateInfo> ReadState(const std::string& path) {
   Result<std::unique_ptr<StateDb>> opened = StateDb::Open({.path = path});
   if (!opened.ok()) return std::move(opened).TakeStatus();
   StateDb& db = *opened.value();
@@ -194,6 +204,16 @@ Result<StateInfo> InspectState(const std::string& path) {
   });
   if (!status.ok()) return status;
   return info;
+}
+
+}  // namespace
+
+Result<StateInfo> InspectState(const std::string& path) {
+  try {
+    return ReadState(path);
+  } catch (const std::bad_alloc&) {
+    return NoMemoryForState();
+  }
 }
 
 }  // namespace tiercel
