@@ -130,8 +130,7 @@ bool Overlay::Delivery::Merge(const Space& space, std::span<const RowId> rows,
     if (!found.there) continue;
     may_cache = may_cache && !found.pending;
     const Result<bool> got =
-        overlay_->db_->GetRow(*overlay_->view_.snapshot, layer_id, rows[i],
-                              bytes.subspan(i * row_size_bytes, row_size_bytes));
+        overlay_->GetRow(layer_id, rows[i], bytes.subspan(i * row_size_bytes, row_size_bytes));
     const bool was_good = statuses[i] == RowStatus::kOk;
     if (!got.ok()) {
       statuses[i] = FailureOf(got.status().code());
@@ -169,6 +168,12 @@ bool Overlay::MayHaveRowOf(std::uint32_t space_index, std::uint64_t key) const n
                             space.order_index, key, group_rows);
   return std::ranges::any_of(group_rows,
                              [&](RowId row) { return MayHave(space.layer_index, row); });
+}
+
+/// A row as the view has it. REQUIRES: a gate is held.
+Result<bool> Overlay::GetRow(std::uint32_t layer_id, RowId row, std::span<std::byte> bytes) const {
+  if (view_.snapshot != nullptr) return db_->GetRow(*view_.snapshot, layer_id, row, bytes);
+  return NoMemoryToUpdate();  // There was none even for a view.
 }
 
 Overlay::View Overlay::CurrentView() noexcept {
@@ -265,7 +270,7 @@ void Overlay::Commit(Pending* first, Pending* last) noexcept {
   Status status;
   try {
     status = Write(first, last);
-    if (status.ok()) Show();
+    if (status.ok()) status = Show(/*reopen=*/false);
   } catch (const std::bad_alloc&) {
     status = NoMemoryToUpdate();
   }
@@ -293,6 +298,9 @@ Status Overlay::Admit(std::span<const RowUpdate> rows, std::uint64_t& room) cons
 }
 
 Status Overlay::Write(Pending* first, Pending* last) {
+  if (db_->must_reopen()) {
+    if (Status status = Show(/*reopen=*/true); !status.ok()) return status;
+  }
   std::vector<StateBatch> batches;
   const std::size_t unshown_before = unshown_.size();
   std::uint64_t room = row_count_max_ - std::min(row_count_max_, rows_.size());
@@ -305,10 +313,8 @@ Status Overlay::Write(Pending* first, Pending* last) {
     if (each == last) break;
   }
   if (batches.empty()) return {};
-  if (Status status = db_->Write(batches); !status.ok()) {
-    unshown_.resize(unshown_before);
-    return status;
-  }
+  // After an error, what was to be written stays in unshown_: it may come to light.
+  if (Status status = db_->Write(batches); !status.ok()) return status;
   last_sequence_ += batches.size();
   batches_.Add(batches.size());
   commits_.Add(1);
@@ -316,21 +322,56 @@ Status Overlay::Write(Pending* first, Pending* last) {
   return {};
 }
 
-/// Makes the rows visible that were written: steps 2 to 4 of the class's comment.
-void Overlay::Show() {
-  if (unshown_.empty()) return;
+/// Makes the rows visible that were written: steps 2 to 4 of the class's comment. With
+/// `reopen`, of a state that has to be opened anew.
+Status Overlay::Show(bool reopen) {
+  if (unshown_.empty() && !reopen) return {};
+  View next;
   // May throw: what was written is then shown with the next update.
-  View next{.snapshot = db_->TakeSnapshot(), .sequence = last_sequence_};
+  if (!reopen) next = {.snapshot = db_->TakeSnapshot(), .sequence = last_sequence_};
   for (const OverlaidKey key : unshown_) rows_.Mark(key, /*pending=*/true);
   CloseGate();
   OpenGate();
   groups_removed_.Add(Sweep(unshown_));
+  Status status;
   CloseGate();
-  std::swap(view_, next);
-  for (const OverlaidKey key : unshown_) rows_.Mark(key, /*pending=*/false);
+  if (reopen) {
+    status = ReopenAtClosedGate();
+  } else {
+    std::swap(view_, next);
+  }
+  if (status.ok()) {
+    for (const OverlaidKey key : unshown_) rows_.Mark(key, /*pending=*/false);
+    unshown_.clear();
+    visible_sequence_.store(view_.sequence, std::memory_order_relaxed);
+  }
   OpenGate();
-  unshown_.clear();
-  visible_sequence_.store(last_sequence_, std::memory_order_relaxed);
+  return status;
+}
+
+/// Opens the state anew and makes what it has the view. On an error the view is the old one,
+/// or that of a state which can only be read.
+Status Overlay::ReopenAtClosedGate() noexcept {
+  if (view_.snapshot.use_count() > 1 || db_->snapshot_count() > 1) {
+    return Status(StatusCode::kUnavailable,
+                  fmt::format("state {} has to be opened anew, since an earlier update failed to "
+                              "be written: drop the snapshots that are about, then update again",
+                              db_->path()));
+  }
+  try {
+    view_.snapshot.reset();
+    Status status = db_->Reopen();
+    view_.snapshot = db_->TakeSnapshot();
+    if (!status.ok()) return status;
+    const Result<std::uint64_t> sequence = db_->GetNumber(kSequenceEntry);
+    if (!sequence.ok()) {
+      return Status(sequence.status().code(), std::string(sequence.status().message()));
+    }
+    view_.sequence = last_sequence_ = sequence.value();
+    return {};
+  } catch (const std::bad_alloc&) {
+    return NoMemoryToUpdate();
+  }
 }
 
 /// Drops the cached groups that have one of the rows. Returns how many.

@@ -62,6 +62,10 @@ namespace tiercel {
 /// (merged after step 4). A lookup that begins after another saw the new row sees it too:
 /// that one came after step 4. A row is copied whole from one view: never a mixture.
 ///
+/// After a write has failed, the next update first opens the database anew, within step 4 of
+/// the rows that failed: they may have reached the log after all. (RocksDB's own way to go on
+/// appends to the log behind what may be torn, where recovery does not look.)
+///
 /// The hot set's loader inserts groups as deliveries do, through the same gate.
 ///
 /// Threading: all methods may run concurrently, but for those that say otherwise.
@@ -159,12 +163,15 @@ class Overlay {
     Pending* next = nullptr;
   };
 
+  [[nodiscard]] Result<bool> GetRow(std::uint32_t layer_id, RowId row,
+                                    std::span<std::byte> bytes) const;
   [[nodiscard]] Status Check(std::span<const RowUpdate> rows) const;
   [[nodiscard]] OverlaidKey KeyOf(const RowUpdate& update) const noexcept;
   void Commit(Pending* first, Pending* last) noexcept;
   [[nodiscard]] Status Write(Pending* first, Pending* last);
   [[nodiscard]] Status Admit(std::span<const RowUpdate> rows, std::uint64_t& room) const;
-  void Show();
+  [[nodiscard]] Status Show(bool reopen);
+  [[nodiscard]] Status ReopenAtClosedGate() noexcept;
   [[nodiscard]] std::uint64_t Sweep(std::span<const OverlaidKey> keys) noexcept;
   void CloseGate() noexcept;
   void OpenGate() noexcept;

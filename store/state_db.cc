@@ -11,6 +11,7 @@
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
@@ -21,6 +22,7 @@
 
 #include "base/errno_status.h"
 #include "base/file.h"
+#include "base/mutex.h"
 #endif
 
 #include "base/byte_order.h"
@@ -127,20 +129,36 @@ std::string EntryKey(std::string_view name) {
 
 class RocksSnapshot final : public StateSnapshot {
  public:
-  /// `db` null: a state that is only read needs no mark.
-  explicit RocksSnapshot(rocksdb::DB* db)
-      : db_(db), snapshot_(db == nullptr ? nullptr : db->GetSnapshot()) {}
+  /// `db` null: a database that is only read needs no mark. `count` is kept by all snapshots.
+  RocksSnapshot(rocksdb::DB* db, std::atomic<std::uint64_t>& count)
+      : db_(db), snapshot_(db == nullptr ? nullptr : db->GetSnapshot()), count_(count) {
+    count_.fetch_add(1, std::memory_order_relaxed);
+  }
   RocksSnapshot(const RocksSnapshot&) = delete;
   RocksSnapshot& operator=(const RocksSnapshot&) = delete;
   ~RocksSnapshot() override {
     if (snapshot_ != nullptr) db_->ReleaseSnapshot(snapshot_);
+    count_.fetch_sub(1, std::memory_order_release);  // The database may be closed from now on.
   }
   [[nodiscard]] const rocksdb::Snapshot* get() const noexcept { return snapshot_; }
 
  private:
   rocksdb::DB* db_;
   const rocksdb::Snapshot* snapshot_;
+  std::atomic<std::uint64_t>& count_;
 };
+
+/// Keeps RocksDB from going on by itself after a write has failed.
+class NoRecovery final : public rocksdb::EventListener {
+ public:
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason /*reason*/, rocksdb::Status /*error*/,
+                            bool* auto_recovery) override {
+    *auto_recovery = false;
+  }
+};
+
+/// Opens the database of a state that is there, or makes it.
+Result<std::unique_ptr<rocksdb::DB>> OpenDatabase(const StateOptions& options, bool writable);
 
 rocksdb::ReadOptions ReadAsOf(const StateSnapshot& at) {
   rocksdb::ReadOptions options;
@@ -150,28 +168,51 @@ rocksdb::ReadOptions ReadAsOf(const StateSnapshot& at) {
 
 class RocksStateDb final : public StateDb {
  public:
-  RocksStateDb(std::string path, bool writable, std::unique_ptr<rocksdb::DB> db)
-      : path_(std::move(path)), writable_(writable), db_(std::move(db)) {}
+  RocksStateDb(StateOptions options, std::unique_ptr<rocksdb::DB> db)
+      : options_(std::move(options)), writable_(options_.writable), db_(std::move(db)) {}
 
-  [[nodiscard]] const std::string& path() const noexcept override { return path_; }
+  [[nodiscard]] const std::string& path() const noexcept override { return options_.path; }
 
   [[nodiscard]] std::shared_ptr<const StateSnapshot> TakeSnapshot() override {
-    return std::make_shared<RocksSnapshot>(writable_ ? db_.get() : nullptr);
+    return std::make_shared<RocksSnapshot>(writable_ ? db_.get() : nullptr, snapshot_count_);
+  }
+  [[nodiscard]] std::uint64_t snapshot_count() const noexcept override {
+    return snapshot_count_.load(std::memory_order_acquire);
+  }
+  [[nodiscard]] bool must_reopen() const noexcept override {
+    return failed_.load(std::memory_order_relaxed);
+  }
+
+  [[nodiscard]] Status Reopen() override {
+    MutexLock lock(open_mutex_);
+    db_.reset();
+    writable_ = false;
+    Result<std::unique_ptr<rocksdb::DB>> db = OpenDatabase(options_, /*writable=*/true);
+    if (db.ok()) {
+      db_ = std::move(db).value();
+      writable_ = true;
+      failed_.store(false, std::memory_order_relaxed);
+      return {};
+    }
+    Result<std::unique_ptr<rocksdb::DB>> reader = OpenDatabase(options_, /*writable=*/false);
+    if (reader.ok()) db_ = std::move(reader).value();
+    return std::move(db).TakeStatus();
   }
 
   [[nodiscard]] Result<bool> GetRow(const StateSnapshot& at, std::uint32_t layer_id, RowId row,
                                     std::span<std::byte> bytes) const override {
+    if (db_ == nullptr) return NotOpen();
     rocksdb::PinnableSlice value;
     const std::array<char, 13> key = RowKey(layer_id, row);
     const rocksdb::Status status =
         db_->Get(ReadAsOf(at), db_->DefaultColumnFamily(), SliceOf(key), &value);
     if (status.IsNotFound()) return false;
     const auto what = [&] { return fmt::format("row {} of layer {}", Index(row), layer_id); };
-    if (!status.ok()) return StateError(status, path_, what());
+    if (!status.ok()) return StateError(status, path(), what());
     if (value.size() != kSequenceBytes + bytes.size()) {
       return StateError(rocksdb::Status::Corruption(fmt::format(
                             "{} B where {} are due", value.size(), kSequenceBytes + bytes.size())),
-                        path_, what());
+                        path(), what());
     }
     std::memcpy(bytes.data(), value.data() + kSequenceBytes, bytes.size());
     return true;
@@ -187,7 +228,7 @@ class RocksStateDb final : public StateDb {
     const std::unique_ptr<rocksdb::Iterator> row(db_->NewIterator(options));
     for (row->Seek(rocksdb::Slice(&kRowPrefix, 1)); row->Valid(); row->Next()) {
       if (row->key().size() != 13 || row->value().size() < kSequenceBytes) {
-        return StateError(rocksdb::Status::Corruption("a key or value that is no row's"), path_,
+        return StateError(rocksdb::Status::Corruption("a key or value that is no row's"), path(),
                           "rows");
       }
       const char* const key = row->key().data();
@@ -199,7 +240,7 @@ class RocksStateDb final : public StateDb {
                  .bytes = std::as_bytes(value.subspan(kSequenceBytes))});
       if (!status.ok()) return status;
     }
-    return row->status().ok() ? Status() : StateError(row->status(), path_, "rows");
+    return row->status().ok() ? Status() : StateError(row->status(), path(), "rows");
   }
 
   [[nodiscard]] Status Write(std::span<const StateBatch> batches) override {
@@ -214,12 +255,12 @@ class RocksStateDb final : public StateDb {
             SliceOf(sequence),
             rocksdb::Slice(reinterpret_cast<const char*>(row.bytes.data()), row.bytes.size())};
         rocksdb::Status status = write.Put({key_parts.data(), 1}, {value_parts.data(), 2});
-        if (!status.ok()) return StateError(status, path_, "an update");
+        if (!status.ok()) return StateError(status, path(), "an update");
       }
     }
     if (const rocksdb::Status status = write.Put(EntryKey(kSequenceEntry), SliceOf(sequence));
         !status.ok()) {
-      return StateError(status, path_, "an update");
+      return StateError(status, path(), "an update");
     }
     return Commit(write);
   }
@@ -228,7 +269,7 @@ class RocksStateDb final : public StateDb {
     std::string value;
     const rocksdb::Status status = db_->Get(rocksdb::ReadOptions(), EntryKey(name), &value);
     if (status.IsNotFound()) return std::optional<std::string>();
-    if (!status.ok()) return StateError(status, path_, fmt::format("entry {}", name));
+    if (!status.ok()) return StateError(status, path(), fmt::format("entry {}", name));
     return std::optional<std::string>(std::move(value));
   }
 
@@ -236,7 +277,7 @@ class RocksStateDb final : public StateDb {
     rocksdb::WriteBatch write;
     if (const rocksdb::Status status = write.Put(EntryKey(name), rocksdb::Slice(value));
         !status.ok()) {
-      return StateError(status, path_, fmt::format("entry {}", name));
+      return StateError(status, path(), fmt::format("entry {}", name));
     }
     return Commit(write);
   }
@@ -244,12 +285,14 @@ class RocksStateDb final : public StateDb {
   [[nodiscard]] Result<bool> IsEmpty() const override {
     const std::unique_ptr<rocksdb::Iterator> any(db_->NewIterator(rocksdb::ReadOptions()));
     any->SeekToFirst();
-    if (!any->status().ok()) return StateError(any->status(), path_, "its first key");
+    if (!any->status().ok()) return StateError(any->status(), path(), "its first key");
     return !any->Valid();
   }
 
   [[nodiscard]] std::uint64_t SizeBytes() const override {
+    MutexLock lock(open_mutex_);
     std::uint64_t total = 0;
+    if (db_ == nullptr) return 0;
     for (const std::string& name : {rocksdb::DB::Properties::kTotalSstFilesSize,
                                     rocksdb::DB::Properties::kCurSizeAllMemTables}) {
       std::uint64_t value = 0;
@@ -259,28 +302,43 @@ class RocksStateDb final : public StateDb {
   }
 
  private:
-  Status Commit(rocksdb::WriteBatch& write) {
-    rocksdb::WriteOptions options;
-    options.sync = true;
-    rocksdb::Status status = db_->Write(options, &write);
-    if (!status.ok() && failed_.load(std::memory_order_relaxed)) {
-      // It refuses writes since an earlier one failed: that may have passed.
-      if (db_->Resume().ok()) status = db_->Write(options, &write);
-    }
-    failed_.store(!status.ok(), std::memory_order_relaxed);
-    return status.ok() ? Status() : StateError(status, path_, "an update");
+  [[nodiscard]] Status NotOpen() const {
+    return Status(StatusCode::kIoError,
+                  fmt::format("state {} could not be opened anew after a write had failed; open "
+                              "the store anew",
+                              path()));
   }
 
-  const std::string path_;
-  const bool writable_;
+  Status Commit(rocksdb::WriteBatch& write) {
+    if (db_ == nullptr) return NotOpen();
+    if (must_reopen()) {
+      return Status(StatusCode::kUnavailable,
+                    fmt::format("state {} takes no updates since one failed to be written; open "
+                                "the store anew",
+                                path()));
+    }
+    rocksdb::WriteOptions options;
+    options.sync = true;
+    const rocksdb::Status status = db_->Write(options, &write);
+    if (status.ok()) return {};
+    failed_.store(true, std::memory_order_relaxed);
+    return StateError(status, path(), "an update");
+  }
+
+  const StateOptions options_;
+  std::atomic<std::uint64_t> snapshot_count_ = 0;
   std::atomic<bool> failed_ = false;
-  const std::unique_ptr<rocksdb::DB> db_;
+  mutable Mutex open_mutex_;  ///< Of Reopen() and of who may run beside it.
+  bool writable_;
+  std::unique_ptr<rocksdb::DB> db_;  ///< Null after a Reopen() that failed.
 };
 
 rocksdb::Options DatabaseOptions(const StateOptions& wanted) {
   rocksdb::Options options;
   options.create_if_missing = true;
   options.info_log = std::make_shared<NoLog>();
+  options.listeners.push_back(std::make_shared<NoRecovery>());
+  options.max_bgerror_resume_count = 0;
   // All tables stay open, so that one who only reads does not miss those that the one who
   // writes has replaced meanwhile.
   options.max_open_files = -1;
@@ -299,6 +357,21 @@ rocksdb::Options DatabaseOptions(const StateOptions& wanted) {
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   return options;
+}
+
+Result<std::unique_ptr<rocksdb::DB>> OpenDatabase(const StateOptions& options, bool writable) {
+  // Whoever writes may remove a file between two looks of one who reads.
+  constexpr int kTriesMax = 5;
+  const rocksdb::Options database = DatabaseOptions(options);
+  rocksdb::Status status;
+  for (int tries = 0; tries < kTriesMax; ++tries) {
+    rocksdb::DB* db = nullptr;
+    status = writable ? rocksdb::DB::Open(database, options.path, &db)
+                      : rocksdb::DB::OpenForReadOnly(database, options.path, &db);
+    if (status.ok()) return std::unique_ptr<rocksdb::DB>(db);
+    if (writable || !(status.IsPathNotFound() || Contains(status.ToString(), "No such"))) break;
+  }
+  return StateError(status, options.path, "it cannot be opened");
 }
 
 /// Makes the directory of a state that is to be written to. One that holds other things than
@@ -343,23 +416,9 @@ Result<std::unique_ptr<StateDb>> StateDb::Open(const StateOptions& options) {
     }
     if (Status status = PrepareDirectory(options.path); !status.ok()) return status;
   }
-  // Whoever writes may remove a file between two looks of one who reads.
-  constexpr int kTriesMax = 5;
-  const rocksdb::Options database = DatabaseOptions(options);
-  rocksdb::Status status;
-  for (int tries = 0; tries < kTriesMax; ++tries) {
-    rocksdb::DB* db = nullptr;
-    status = options.writable ? rocksdb::DB::Open(database, options.path, &db)
-                              : rocksdb::DB::OpenForReadOnly(database, options.path, &db);
-    if (status.ok()) {
-      return std::unique_ptr<StateDb>(std::make_unique<RocksStateDb>(
-          options.path, options.writable, std::unique_ptr<rocksdb::DB>(db)));
-    }
-    if (options.writable || !(status.IsPathNotFound() || Contains(status.ToString(), "No such"))) {
-      break;
-    }
-  }
-  return StateError(status, options.path, "it cannot be opened");
+  Result<std::unique_ptr<rocksdb::DB>> db = OpenDatabase(options, options.writable);
+  if (!db.ok()) return std::move(db).TakeStatus();
+  return std::unique_ptr<StateDb>(std::make_unique<RocksStateDb>(options, std::move(db).value()));
 }
 
 #else

@@ -56,7 +56,10 @@ class StateSnapshot {
 /// another's; a library built without RocksDB), kNotFound, kCorruption, kResourceExhausted
 /// (the disk is full), kPermissionDenied, kIoError. All methods may return these.
 ///
-/// Threading: all methods may run concurrently.
+/// Once a write has failed, all that follow do, until Reopen(): behind a record that is torn
+/// others would be lost.
+///
+/// Threading: all methods may run concurrently, but for Reopen().
 class StateDb {
  public:
   /// Whether a state could be opened at `path`: there is a database.
@@ -78,6 +81,16 @@ class StateDb {
   /// Shows all rows, by layer and row, until `visit` returns an error, which is then its own.
   [[nodiscard]] virtual Status ForEachRow(
       const StateSnapshot& at, const std::function<Status(const StateRow&)>& visit) const = 0;
+
+  /// Closes a state that refuses to be written to and opens it anew. What failed to be written
+  /// may be there afterwards, each batch whole or not at all. On an error the state is open for
+  /// reading alone, if at all: GetRow() fails if not.
+  /// REQUIRES: snapshot_count() == 0, and no other method but SizeBytes() runs.
+  [[nodiscard]] virtual Status Reopen() = 0;
+  /// Of those that TakeSnapshot() gave and that are still about.
+  [[nodiscard]] virtual std::uint64_t snapshot_count() const noexcept = 0;
+  /// Whether a write has failed since the state was opened.
+  [[nodiscard]] virtual bool must_reopen() const noexcept = 0;
 
   /// Writes all rows of the batches and the last sequence: all or, after whatever crash,
   /// none of each call. On disk when it returns. After an error the rows may come to light
