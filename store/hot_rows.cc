@@ -229,7 +229,8 @@ void HotRows::Publish() {
   for (const Group& group : groups_) {
     const HotSlot slot = context_.cache.HotSlotAt(space_, group.slot);
     HotOutcome outcome = HotOutcome::kNoRoom;
-    if (stopped || group.failed) {
+    Overlay::Delivery delivery(context_.overlay);
+    if (stopped || group.failed || !delivery.MergeGroup(space_, group.key, slot.bytes)) {
       context_.cache.AbandonHot(slot, space_);
     } else {
       outcome = context_.cache.FinishHot(

@@ -358,14 +358,20 @@ void IoThread::Deliver(std::uint32_t group_index) noexcept {
   Fetch* const fetch = group.fetch;
   const Space& space = context_.layout.spaces[fetch->space];
   const std::span<std::byte> bytes = BytesOf(group_index);
-  const std::span<const RowStatus> statuses = StatusesOf(group_index).first(space.row_count);
-  if (group.failed_rows > 0) {
-    context_.counters.spaces[fetch->space].failed.Add(1);
-  } else if (!space.single_rows()) {
-    // Before Finish(): whoever comes later finds the group here or there.
-    context_.cache.Insert(fetch->space, fetch->key, bytes);
+  const std::span<RowStatus> statuses = StatusesOf(group_index).first(space.row_count);
+  Waiter* waiter = nullptr;
+  {
+    Overlay::Delivery delivery(context_.overlay);
+    const bool may_cache = delivery.Merge(space, RowsOf(group_index).first(space.row_count), bytes,
+                                          statuses, group.failed_rows);
+    if (group.failed_rows > 0) {
+      context_.counters.spaces[fetch->space].failed.Add(1);
+    } else if (may_cache && !space.single_rows()) {
+      // Before Finish(): whoever comes later finds the group here or there.
+      context_.cache.Insert(fetch->space, fetch->key, bytes);
+    }
+    waiter = context_.fetches.Finish(fetch);
   }
-  Waiter* waiter = context_.fetches.Finish(fetch);
   while (waiter != nullptr) {
     Waiter* const next = waiter->next;  // The batch may end with this delivery.
     waiter->batch->Deliver(*waiter, space, bytes, statuses);

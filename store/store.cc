@@ -86,7 +86,10 @@ Result<Layout> MakeLayout(const CheckpointInfo& checkpoint,
   const auto add_space = [&layout](std::uint32_t layer_index, std::uint32_t order_index,
                                    std::uint32_t row_count) {
     const std::uint32_t size_bytes = row_count * layout.layers[layer_index].row_size_bytes;
-    layout.spaces.push_back(Space{layer_index, order_index, row_count, size_bytes});
+    layout.spaces.push_back({.layer_index = layer_index,
+                             .order_index = order_index,
+                             .row_count = row_count,
+                             .size_bytes = size_bytes});
     layout.space_size_bytes_max = std::max(layout.space_size_bytes_max, size_bytes);
     return static_cast<std::uint32_t>(layout.spaces.size() - 1);
   };
@@ -99,6 +102,8 @@ Result<Layout> MakeLayout(const CheckpointInfo& checkpoint,
   layout.group_space_count = static_cast<std::uint32_t>(layout.spaces.size());
   for (std::uint32_t i = 0; i < layout.layers.size(); ++i) {
     layout.layers[i].single_space = add_space(i, Space::kSingleRows, 1);
+    layout.layers[i].base_space = add_space(i, Space::kSingleRows, 1);
+    layout.spaces.back().base_rows = true;
   }
   return layout;
 }
@@ -228,6 +233,7 @@ Status StartIoThreads(Store::Impl& impl, const StoreOptions& options,
                                     .fetches = *impl.fetches,
                                     .cache = *impl.cache,
                                     .counters = impl.counters,
+                                    .overlay = impl.overlay.get(),
                                     .read_attempts_max = options.read_attempts_max,
                                     .background_depth = BackgroundDepth(options),
                                     .may_spin = SpinningCores() > 0,
@@ -255,6 +261,7 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
   Result<std::optional<ChecksumSidecar>> checksums =
       ChecksumSidecar::Find(checkpoint, options.checksums, options.checksums_path);
   if (!checksums.ok()) return std::move(checksums).TakeStatus();
+  StateCatalogue catalogue = CatalogueOf(checkpoint);
   // From here on the recipe is that of the shard: its heads are all that there are.
   Result<Recipe> recipe = ShardRecipe(checkpoint.recipe, options.shard);
   if (!recipe.ok()) return NotAShard(checkpoint.path, recipe.status());
@@ -287,9 +294,12 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
                     impl->opened.fallback_reason));
   }
 
+  if (Status status = OpenOverlay(*impl, options, catalogue, log); !status.ok()) return status;
   Result<MemoryPlan> plan =
       PlanMemory(options, impl->checkpoint, impl->layout, impl->locator.part_count_max(),
-                 impl->checksums ? impl->checksums->memory_bytes() : 0, *impl->opened.device);
+                 {.checksum_bytes = impl->checksums ? impl->checksums->memory_bytes() : 0,
+                  .overlay_bytes = impl->plan.overlay_bytes},
+                 *impl->opened.device);
   if (!plan.ok()) return std::move(plan).TakeStatus();
   impl->plan = plan.value();
   GroupCacheOptions cache_options{.budget_bytes = impl->plan.cache_bytes};
@@ -315,7 +325,9 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
   if (impl->plan.scale_bytes > 0) {
     if (Status status = LoadScales(*impl, log); !status.ok()) return status;
   }
+  if (impl->overlay != nullptr) impl->overlay->SetCache(*impl->cache);
   if (Status status = StartIoThreads(*impl, options, log); !status.ok()) return status;
+  if (Status status = CheckOverlay(*impl, std::move(catalogue)); !status.ok()) return status;
   return std::unique_ptr<Store>(new Store(std::move(impl)));
 }
 
@@ -445,6 +457,10 @@ StoreStats Store::Stats() const {
   stats.read_block_bytes = impl.opened.device->Blocks({.size_bytes = 1}).size_bytes;
   stats.disk_profile = impl.disk_profile;
   stats.cache_description = impl.cache->description();
+  if (impl.overlay != nullptr) {
+    stats.overlay = impl.overlay->Stats();
+    stats.overlay.memory_bytes = impl.plan.overlay_bytes;
+  }
   return stats;
 }
 
