@@ -65,14 +65,6 @@ bool HoldsAll(const LayerTable& table, const std::vector<RowRange>& ranges) {
   });
 }
 
-/// Who packs what: another call must say the same to go on.
-Result<std::uint64_t> JobId(const CheckpointInfo& source, const PackedManifest& manifest) {
-  Result<TableIdentity> identity = IdentityOf(source);
-  if (!identity.ok()) return std::move(identity).TakeStatus();
-  const std::string text = EncodeManifest(manifest);
-  return Checksum64(std::as_bytes(std::span(text)), identity.value().content_id);
-}
-
 /// Removes halves of small files that a kill left. REQUIRES: the directory's lock.
 void RemoveLeftovers(const std::string& directory) {
   std::vector<std::filesystem::path> leftovers;
@@ -99,48 +91,20 @@ Result<GenerationProgress> OpenOutDir(const std::string& directory, std::uint64_
         StatusCode::kAlreadyExists,
         fmt::format("{} is a packed table already; choose another path or remove it", directory));
   }
-  RemoveLeftovers(directory);
-  const std::string state_path = fmt::format("{}/{}", directory, kPackStateName);
-  if (!exists(state_path)) {
-    std::error_code error;
-    if (!std::filesystem::is_empty(directory, error) || error) {
-      return Status(
-          StatusCode::kAlreadyExists,
-          fmt::format("{} is there and not empty; choose another path or remove it", directory));
-    }
-    return GenerationProgress{.job_id = job_id, .digests = {}};
+  const bool unfinished = exists(fmt::format("{}/{}", directory, kPackStateName));
+  std::error_code error;
+  if (!unfinished && (!std::filesystem::is_empty(directory, error) || error)) {
+    return Status(
+        StatusCode::kAlreadyExists,
+        fmt::format("{} is there and not empty; choose another path or remove it", directory));
   }
-  Result<std::string> text = ReadWholeFile(state_path, kStateSizeBytesMax);
-  if (!text.ok()) return std::move(text).TakeStatus();
-  Result<GenerationProgress> progress = GenerationProgress::Decode(text.value(), state_path);
-  if (!progress.ok()) return progress;
-  if (progress.value().job_id == job_id) return progress;
+  Result<FoundProgress> found = ReadProgress(directory, job_id);
+  if (!found.ok()) return std::move(found).TakeStatus();
+  if (!found.value().foreign) return std::move(found.value().progress);
   return Status(StatusCode::kInvalidArgument,
                 fmt::format("{} holds an unfinished pack of another source, of other options, or "
                             "of files that have changed since: give the same ones, or remove it",
                             directory));
-}
-
-Status CheckRoom(const std::string& directory, const PackedManifest& manifest) {
-  std::uint64_t need_bytes = kPackSpareBytes;
-  for (const PackedLayer& layer : manifest.layers) {
-    struct stat info {};
-    const std::string path = fmt::format("{}/{}", directory, layer.file_name);
-    const bool there = stat(path.c_str(), &info) == 0;
-    const auto has_bytes = there ? static_cast<std::uint64_t>(info.st_blocks) * 512 : 0;
-    need_bytes += layer.file_bytes() - std::min(layer.file_bytes(), has_bytes);
-  }
-  struct statvfs info {};
-  if (statvfs(directory.c_str(), &info) != 0) {
-    return ErrnoStatus(errno, fmt::format("free space of {}", directory));
-  }
-  if (info.f_blocks == 0) return {};  // The file system does not count.
-  const std::uint64_t free_bytes = std::uint64_t{info.f_bavail} * info.f_frsize;
-  if (free_bytes >= need_bytes) return {};
-  return Status(StatusCode::kResourceExhausted,
-                fmt::format("packing into {} takes {} B more, but {} B are free: free some, or "
-                            "pack fewer layers",
-                            directory, need_bytes, free_bytes));
 }
 
 PackReport ReportOf(const PackedManifest& manifest, const GenerationReport& generation) {
@@ -203,6 +167,50 @@ Result<PackedManifest> ManifestFor(const CheckpointInfo& source,
   return manifest;
 }
 
+Status CheckRoomFor(const std::string& directory, const PackedManifest& manifest) {
+  std::uint64_t need_bytes = kPackSpareBytes;
+  for (const PackedLayer& layer : manifest.layers) {
+    struct stat info {};
+    const std::string path = fmt::format("{}/{}", directory, layer.file_name);
+    const bool there = stat(path.c_str(), &info) == 0;
+    const auto has_bytes = there ? static_cast<std::uint64_t>(info.st_blocks) * 512 : 0;
+    need_bytes += layer.file_bytes() - std::min(layer.file_bytes(), has_bytes);
+  }
+  struct statvfs info {};
+  if (statvfs(directory.c_str(), &info) != 0) {
+    return ErrnoStatus(errno, fmt::format("free space of {}", directory));
+  }
+  if (info.f_blocks == 0) return {};  // The file system does not count.
+  const std::uint64_t free_bytes = std::uint64_t{info.f_bavail} * info.f_frsize;
+  if (free_bytes >= need_bytes) return {};
+  return Status(StatusCode::kResourceExhausted,
+                fmt::format("writing into {} takes {} B more, but {} B are free: free some",
+                            directory, need_bytes, free_bytes));
+}
+
+Result<std::uint64_t> PackJobId(const CheckpointInfo& source, const PackedManifest& manifest,
+                                std::uint64_t patch_id) {
+  Result<TableIdentity> identity = IdentityOf(source);
+  if (!identity.ok()) return std::move(identity).TakeStatus();
+  const std::string text = fmt::format("{}{:016x}", EncodeManifest(manifest), patch_id);
+  return Checksum64(std::as_bytes(std::span(text)), identity.value().content_id);
+}
+
+Result<FoundProgress> ReadProgress(const std::string& directory, std::uint64_t job_id) {
+  RemoveLeftovers(directory);
+  const GenerationProgress fresh{.job_id = job_id, .digests = {}};
+  const std::string path = fmt::format("{}/{}", directory, kPackStateName);
+  Result<std::string> text = ReadWholeFile(path, kStateSizeBytesMax);
+  if (!text.ok()) {
+    if (text.status().code() == StatusCode::kNotFound) return FoundProgress{.progress = fresh};
+    return std::move(text).TakeStatus();
+  }
+  Result<GenerationProgress> progress = GenerationProgress::Decode(text.value(), path);
+  if (!progress.ok()) return std::move(progress).TakeStatus();
+  if (progress.value().job_id != job_id) return FoundProgress{.progress = fresh, .foreign = true};
+  return FoundProgress{.progress = std::move(progress).value()};
+}
+
 Result<FileDescriptor> LockDirectory(const std::string& directory) {
   Result<FileDescriptor> lock = OpenFile(directory, O_RDONLY | O_DIRECTORY);
   if (!lock.ok()) return lock;
@@ -220,7 +228,7 @@ Status PublishManifest(const std::string& directory, const PackedManifest& manif
   return {};
 }
 
-Result<PackReport> PackTableInPieces(const PackOptions& options, std::uint64_t sync_bytes) {
+Result<PackReport> PackTableWith(const PackOptions& options, const PackExtras& extras) {
   Result<CheckpointInfo> inspected = InspectCheckpoint(options.source);
   if (!inspected.ok()) return std::move(inspected).TakeStatus();
   const CheckpointInfo& source = inspected.value();
@@ -231,7 +239,7 @@ Result<PackReport> PackTableInPieces(const PackOptions& options, std::uint64_t s
   if (!sums.ok()) return std::move(sums).TakeStatus();
   Result<PackedManifest> manifest = ManifestFor(source, options.layer_ids, shard, 1);
   if (!manifest.ok()) return std::move(manifest).TakeStatus();
-  Result<std::uint64_t> job_id = JobId(source, manifest.value());
+  Result<std::uint64_t> job_id = PackJobId(source, manifest.value(), extras.patch_id);
   if (!job_id.ok()) return std::move(job_id).TakeStatus();
 
   if (options.out_dir.empty()) {
@@ -244,7 +252,7 @@ Result<PackReport> PackTableInPieces(const PackOptions& options, std::uint64_t s
   if (!lock.ok()) return std::move(lock).TakeStatus();
   Result<GenerationProgress> progress = OpenOutDir(options.out_dir, job_id.value());
   if (!progress.ok()) return std::move(progress).TakeStatus();
-  if (Status status = CheckRoom(options.out_dir, manifest.value()); !status.ok()) return status;
+  if (Status status = CheckRoomFor(options.out_dir, manifest.value()); !status.ok()) return status;
   Status status = WriteFileAtomically(fmt::format("{}/{}", options.out_dir, kPackStateName),
                                       progress.value().Encode());
   if (!status.ok()) return status;
@@ -252,9 +260,9 @@ Result<PackReport> PackTableInPieces(const PackOptions& options, std::uint64_t s
                           .sums = sums.value() ? &*sums.value() : nullptr,
                           .manifest = manifest.value(),
                           .directory = options.out_dir,
-                          .patch = {},
+                          .patch = extras.patch,
                           .progress = options.progress,
-                          .sync_bytes = sync_bytes};
+                          .sync_bytes = extras.sync_bytes};
   Result<GenerationReport> written = WriteGeneration(job, progress.value());
   if (!written.ok()) return std::move(written).TakeStatus();
   status = PublishManifest(options.out_dir, manifest.value());
@@ -263,7 +271,7 @@ Result<PackReport> PackTableInPieces(const PackOptions& options, std::uint64_t s
 }
 
 Result<PackReport> PackTable(const PackOptions& options) {
-  return PackTableInPieces(options, std::uint64_t{1} << 30);
+  return PackTableWith(options, {.patch = {}});
 }
 
 }  // namespace tiercel

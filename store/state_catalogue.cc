@@ -187,4 +187,21 @@ std::vector<StateSample> RowsToSample(std::uint32_t layer_id, std::uint64_t row_
   return samples;
 }
 
+Result<std::optional<StateCatalogue>> ReadCatalogue(StateDb& db) {
+  Result<std::optional<std::string>> entry = db.GetEntry(kTableEntry);
+  if (!entry.ok()) return std::move(entry).TakeStatus();
+  if (entry.value().has_value()) {
+    Result<StateCatalogue> catalogue = CatalogueFromJson(*entry.value(), db.path());
+    if (!catalogue.ok()) return std::move(catalogue).TakeStatus();
+    return std::optional<StateCatalogue>(std::move(catalogue).value());
+  }
+  Result<bool> empty = db.IsEmpty();
+  if (!empty.ok()) return std::move(empty).TakeStatus();
+  // One whose maker ended before it was noted whose it is.
+  if (empty.value()) return std::optional<StateCatalogue>();
+  return Status(
+      StatusCode::kInvalidArgument,
+      fmt::format("{} is a RocksDB database, but no state: name a new directory", db.path()));
+}
+
 }  // namespace tiercel

@@ -2,10 +2,12 @@
 #define TIERCEL_STORE_STATE_CATALOGUE_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "store/state_db.h"
 #include "tiercel/checkpoint.h"
 #include "tiercel/status.h"
 #include "tiercel/types.h"
@@ -49,6 +51,10 @@ struct StateCatalogue {
 /// version). `state_path` is for the messages.
 [[nodiscard]] Result<StateCatalogue> CatalogueFromJson(std::string_view json,
                                                        const std::string& state_path);
+
+/// The catalogue of a state; nothing if it has none yet. Errors: as CatalogueFromJson() and
+/// StateDb; kInvalidArgument (a database that is no state).
+[[nodiscard]] Result<std::optional<StateCatalogue>> ReadCatalogue(StateDb& db);
 
 /// OK if a state with the catalogue `found` may belong to the table of `wanted`: the same
 /// recipe, and the same shape of every layer that `wanted` has. Errors: kInvalidArgument, by

@@ -220,27 +220,33 @@ class RocksStateDb final : public StateDb {
 
   [[nodiscard]] Status ForEachRow(
       const StateSnapshot& at, const std::function<Status(const StateRow&)>& visit) const override {
-    rocksdb::ReadOptions options = ReadAsOf(at);
-    const rocksdb::Slice end(&kRowsEnd, 1);
-    options.iterate_upper_bound = &end;
-    options.fill_cache = false;
-    options.readahead_size = std::size_t{1} << 20;
-    const std::unique_ptr<rocksdb::Iterator> row(db_->NewIterator(options));
-    for (row->Seek(rocksdb::Slice(&kRowPrefix, 1)); row->Valid(); row->Next()) {
-      if (row->key().size() != 13 || row->value().size() < kSequenceBytes) {
-        return StateError(rocksdb::Status::Corruption("a key or value that is no row's"), path(),
-                          "rows");
-      }
-      const char* const key = row->key().data();
-      const std::span value(row->value().data(), row->value().size());
-      Status status =
-          visit({.layer_id = __builtin_bswap32(LoadLittleEndian<std::uint32_t>(key + 1)),
-                 .row = RowId{__builtin_bswap64(LoadLittleEndian<std::uint64_t>(key + 5))},
-                 .sequence = LoadLittleEndian<std::uint64_t>(value.data()),
-                 .bytes = std::as_bytes(value.subspan(kSequenceBytes))});
-      if (!status.ok()) return status;
+    return ForEachRowBetween(at, rocksdb::Slice(&kRowPrefix, 1), rocksdb::Slice(&kRowsEnd, 1),
+                             visit);
+  }
+
+  [[nodiscard]] Status ForEachRowOf(
+      const StateSnapshot& at, std::uint32_t layer_id, RowId first, RowId end,
+      const std::function<Status(const StateRow&)>& visit) const override {
+    const std::array<char, 13> begin_key = RowKey(layer_id, first);
+    const std::array<char, 13> end_key = RowKey(layer_id, end);
+    return ForEachRowBetween(at, SliceOf(begin_key), SliceOf(end_key), visit);
+  }
+
+  [[nodiscard]] Status DropRows(
+      std::span<const std::pair<std::string_view, std::string>> entries) override {
+    rocksdb::WriteBatch write;
+    rocksdb::Status status =
+        write.DeleteRange(rocksdb::Slice(&kRowPrefix, 1), rocksdb::Slice(&kRowsEnd, 1));
+    for (const auto& [name, value] : entries) {
+      if (status.ok()) status = write.Put(EntryKey(name), value);
     }
-    return row->status().ok() ? Status() : StateError(row->status(), path(), "rows");
+    if (!status.ok()) return StateError(status, path(), "dropping rows");
+    if (Status committed = Commit(write); !committed.ok()) return committed;
+    // Gives the disk its space back; what fails here is done the next time.
+    const rocksdb::Slice begin(&kRowPrefix, 1);
+    const rocksdb::Slice end(&kRowsEnd, 1);
+    (void)db_->CompactRange(rocksdb::CompactRangeOptions(), &begin, &end);
+    return {};
   }
 
   [[nodiscard]] Status Write(std::span<const StateBatch> batches) override {
@@ -307,6 +313,31 @@ class RocksStateDb final : public StateDb {
                   fmt::format("state {} could not be opened anew after a write had failed; open "
                               "the store anew",
                               path()));
+  }
+
+  Status ForEachRowBetween(const StateSnapshot& at, const rocksdb::Slice& begin,
+                           const rocksdb::Slice& end,
+                           const std::function<Status(const StateRow&)>& visit) const {
+    rocksdb::ReadOptions options = ReadAsOf(at);
+    options.iterate_upper_bound = &end;
+    options.fill_cache = false;
+    options.readahead_size = std::size_t{1} << 20;
+    const std::unique_ptr<rocksdb::Iterator> row(db_->NewIterator(options));
+    for (row->Seek(begin); row->Valid(); row->Next()) {
+      if (row->key().size() != 13 || row->value().size() < kSequenceBytes) {
+        return StateError(rocksdb::Status::Corruption("a key or value that is no row's"), path(),
+                          "rows");
+      }
+      const char* const key = row->key().data();
+      const std::span value(row->value().data(), row->value().size());
+      Status status =
+          visit({.layer_id = __builtin_bswap32(LoadLittleEndian<std::uint32_t>(key + 1)),
+                 .row = RowId{__builtin_bswap64(LoadLittleEndian<std::uint64_t>(key + 5))},
+                 .sequence = LoadLittleEndian<std::uint64_t>(value.data()),
+                 .bytes = std::as_bytes(value.subspan(kSequenceBytes))});
+      if (!status.ok()) return status;
+    }
+    return row->status().ok() ? Status() : StateError(row->status(), path(), "rows");
   }
 
   Status Commit(rocksdb::WriteBatch& write) {

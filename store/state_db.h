@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "tiercel/overlay.h"
 #include "tiercel/status.h"
@@ -81,6 +82,16 @@ class StateDb {
   /// Shows all rows, by layer and row, until `visit` returns an error, which is then its own.
   [[nodiscard]] virtual Status ForEachRow(
       const StateSnapshot& at, const std::function<Status(const StateRow&)>& visit) const = 0;
+
+  /// The same of one layer's rows [first, end).
+  [[nodiscard]] virtual Status ForEachRowOf(
+      const StateSnapshot& at, std::uint32_t layer_id, RowId first, RowId end,
+      const std::function<Status(const StateRow&)>& visit) const = 0;
+
+  /// Takes all rows out and writes entries of the catalogue, names and values: after whatever
+  /// crash all of it or none. On disk when it returns.
+  [[nodiscard]] virtual Status DropRows(
+      std::span<const std::pair<std::string_view, std::string>> entries) = 0;
 
   /// Closes a state that refuses to be written to and opens it anew. What failed to be written
   /// may be there afterwards, each batch whole or not at all. On an error the state is open for

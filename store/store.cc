@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/spin.h"
+#include "store/generation_lock.h"
 #include "store/store_impl.h"
 
 namespace tiercel {
@@ -171,22 +172,40 @@ Result<ReadSettings> SettingsFor(const CheckpointInfo& checkpoint, const StoreOp
 
 }  // namespace
 
-Result<std::unique_ptr<Store>> Store::Open(const std::string& path, const StoreOptions& options) {
+namespace {
+
+Result<std::unique_ptr<Store>> OpenInspected(CheckpointInfo checkpoint,
+                                             const StoreOptions& options) {
   const EngineChoice choice = ChoiceOf(options.engine);
+  Result<ReadSettings> settings = SettingsFor(checkpoint, options, choice);
+  if (!settings.ok()) return std::move(settings).TakeStatus();
+  StoreOptions settled = options;
+  settled.queue_depth = settings.value().queue_depth;
+  settled.read_block_bytes = settings.value().block_bytes;
+  return OpenStoreOn(
+      std::move(checkpoint), settled,
+      [choice](const std::vector<std::string>& paths, const DeviceOptions& device) {
+        return OpenDevice(choice, paths, device);
+      },
+      std::move(settings.value().profile_paths));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Store>> Store::Open(const std::string& path, const StoreOptions& options) {
   try {
-    Result<CheckpointInfo> checkpoint = InspectCheckpoint(path);
-    if (!checkpoint.ok()) return std::move(checkpoint).TakeStatus();
-    Result<ReadSettings> settings = SettingsFor(checkpoint.value(), options, choice);
-    if (!settings.ok()) return std::move(settings).TakeStatus();
-    StoreOptions settled = options;
-    settled.queue_depth = settings.value().queue_depth;
-    settled.read_block_bytes = settings.value().block_bytes;
-    return OpenStoreOn(
-        std::move(checkpoint).value(), settled,
-        [choice](const std::vector<std::string>& paths, const DeviceOptions& device) {
-          return OpenDevice(choice, paths, device);
-        },
-        std::move(settings.value().profile_paths));
+    std::uint64_t generation = 0;
+    while (true) {
+      Result<CheckpointInfo> checkpoint = InspectCheckpoint(path);
+      if (!checkpoint.ok()) return std::move(checkpoint).TakeStatus();
+      const std::uint64_t inspected =
+          checkpoint.value().packed ? checkpoint.value().packed->generation : 0;
+      Result<std::unique_ptr<Store>> store = OpenInspected(std::move(checkpoint).value(), options);
+      if (store.ok() || inspected <= generation) return store;
+      // The files may have been those of a generation that a compaction replaced meanwhile:
+      // the error is worth something if there is no newer one.
+      generation = inspected;
+    }
   } catch (const std::bad_alloc&) {
     return Status(StatusCode::kResourceExhausted, fmt::format("no memory to open {}", path));
   } catch (const std::system_error& error) {  // A thread that cannot be started.
@@ -258,6 +277,8 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
   options.queue_depth = ReadSettingsOf(wanted).queue_depth;
   if (options.io_thread_count == 0) options.io_thread_count = DiskCount(checkpoint.files);
   if (Status status = CheckShard(checkpoint, options.shard); !status.ok()) return status;
+  Result<FileDescriptor> generation_lock = HoldGeneration(checkpoint);
+  if (!generation_lock.ok()) return std::move(generation_lock).TakeStatus();
   Result<std::optional<ChecksumSidecar>> checksums =
       ChecksumSidecar::Find(checkpoint, options.checksums, options.checksums_path);
   if (!checksums.ok()) return std::move(checksums).TakeStatus();
@@ -275,6 +296,7 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
   const auto log = MakeLog(options.log);
 
   impl->checksums = std::move(checksums).value();
+  impl->generation_lock = std::move(generation_lock).value();
   if (impl->checksums) impl->locator.SetChecksums(&*impl->checksums);
   impl->open_device = open_device;
   impl->read_attempts_max = options.read_attempts_max;
@@ -295,6 +317,12 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
   }
 
   if (Status status = OpenOverlay(*impl, options, catalogue, log); !status.ok()) return status;
+  if (impl->overlay != nullptr) {
+    // A compaction switches the manifest before it empties the overlay: if this is still the
+    // generation, no row was taken out before the overlay was opened.
+    Result<FileDescriptor> still_held = HoldGeneration(impl->checkpoint);
+    if (!still_held.ok()) return std::move(still_held).TakeStatus();
+  }
   Result<MemoryPlan> plan =
       PlanMemory(options, impl->checkpoint, impl->layout, impl->locator.part_count_max(),
                  {.checksum_bytes = impl->checksums ? impl->checksums->memory_bytes() : 0,

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "base/mutex.h"
 #include "cache/group_cache.h"
 #include "io/device.h"
@@ -32,6 +33,11 @@
 
 namespace tiercel {
 
+/// For parts of the library that work on an open store and are no method of it.
+struct StoreAccess {
+  [[nodiscard]] static Store::Impl& ImplOf(Store& store) noexcept { return *store.impl_; }
+};
+
 using OpenDeviceFunction =
     std::function<Result<OpenedDevice>(const std::vector<std::string>&, const DeviceOptions&)>;
 
@@ -48,6 +54,7 @@ struct Store::Impl {
   Hasher hasher;
   Layout layout;
   std::optional<ChecksumSidecar> checksums;
+  FileDescriptor generation_lock;  ///< Of a packed table: see generation_lock.h.
   RowLocator locator;
   Counters counters;
   MemoryPlan plan;  ///< Set before what follows is made.
@@ -110,6 +117,9 @@ struct Store::Impl {
 [[nodiscard]] Status OpenOverlay(Store::Impl& impl, const StoreOptions& options,
                                  const StateCatalogue& catalogue,
                                  const std::function<void(std::string_view)>& log);
+/// Checksums of rows as the tables' files have them; a row that cannot be had is left out.
+[[nodiscard]] std::vector<StateSample> ReadSamples(Store::Impl& impl,
+                                                   const std::vector<StateSample>& wanted);
 /// Compares the table's rows with what the state has noted of them, or notes them in a new
 /// state. After the I/O threads have started. Errors: as Store::Open.
 [[nodiscard]] Status CheckOverlay(Store::Impl& impl, StateCatalogue catalogue);

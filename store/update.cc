@@ -44,52 +44,6 @@ StateMemory PlanState(const StoreOptions& options) {
   return memory;
 }
 
-/// The catalogue of the state; nothing if it has none yet.
-Result<std::optional<StateCatalogue>> ReadCatalogue(StateDb& db) {
-  Result<std::optional<std::string>> entry = db.GetEntry(kTableEntry);
-  if (!entry.ok()) return std::move(entry).TakeStatus();
-  if (entry.value().has_value()) {
-    Result<StateCatalogue> catalogue = CatalogueFromJson(*entry.value(), db.path());
-    if (!catalogue.ok()) return std::move(catalogue).TakeStatus();
-    return std::optional<StateCatalogue>(std::move(catalogue).value());
-  }
-  Result<bool> empty = db.IsEmpty();
-  if (!empty.ok()) return std::move(empty).TakeStatus();
-  // One whose maker ended before it was noted whose it is.
-  if (empty.value()) return std::optional<StateCatalogue>();
-  return Status(
-      StatusCode::kInvalidArgument,
-      fmt::format("{} is a RocksDB database, but no state: name a new directory", db.path()));
-}
-
-/// Checksums of rows of the tables' own; a row that cannot be read is left out.
-std::vector<StateSample> ReadSamples(Store::Impl& impl, const std::vector<StateSample>& wanted) {
-  std::vector<StateSample> samples;
-  for (const StateSample& sample : wanted) {
-    const Result<std::uint32_t> layer_index = impl.FindLayer(sample.layer_id);
-    if (!layer_index.ok()) continue;
-    const ServedLayer& layer = impl.layout.layers[layer_index.value()];
-    if (Index(sample.row) >= layer.row_count ||
-        !impl.locator.Holds(layer_index.value(), sample.row)) {
-      continue;
-    }
-    std::vector<std::byte> bytes(layer.row_size_bytes);
-    RowStatus row_status = RowStatus::kOk;
-    const Store::Impl::BaseRow row = {.row = sample.row, .row_index = 0};
-    impl.LookupBase({&row, 1},
-                    {.layer_index = layer_index.value(),
-                     .rows = bytes.data(),
-                     .row_status = &row_status,
-                     .output_row_size_bytes = layer.row_size_bytes,
-                     .row_stride_bytes = layer.row_size_bytes},
-                    RowOutput::kStored);
-    if (row_status != RowStatus::kOk) continue;
-    samples.push_back(
-        {.layer_id = sample.layer_id, .row = sample.row, .checksum = Checksum64(bytes)});
-  }
-  return samples;
-}
-
 Status NoMemoryForState() {
   return Status(StatusCode::kResourceExhausted, "no memory for updated rows");
 }
@@ -129,6 +83,33 @@ Status OpenOverlay(Store::Impl& impl, const StoreOptions& options, const StateCa
       std::move(db).value(), writable, memory.row_count_max);
   impl.plan.overlay_bytes = memory.total_bytes();
   return impl.overlay->Load(log);
+}
+
+std::vector<StateSample> ReadSamples(Store::Impl& impl, const std::vector<StateSample>& wanted) {
+  std::vector<StateSample> samples;
+  for (const StateSample& sample : wanted) {
+    const Result<std::uint32_t> layer_index = impl.FindLayer(sample.layer_id);
+    if (!layer_index.ok()) continue;
+    const ServedLayer& layer = impl.layout.layers[layer_index.value()];
+    if (Index(sample.row) >= layer.row_count ||
+        !impl.locator.Holds(layer_index.value(), sample.row)) {
+      continue;
+    }
+    std::vector<std::byte> bytes(layer.row_size_bytes);
+    RowStatus row_status = RowStatus::kOk;
+    const Store::Impl::BaseRow row = {.row = sample.row, .row_index = 0};
+    impl.LookupBase({&row, 1},
+                    {.layer_index = layer_index.value(),
+                     .rows = bytes.data(),
+                     .row_status = &row_status,
+                     .output_row_size_bytes = layer.row_size_bytes,
+                     .row_stride_bytes = layer.row_size_bytes},
+                    RowOutput::kStored);
+    if (row_status != RowStatus::kOk) continue;
+    samples.push_back(
+        {.layer_id = sample.layer_id, .row = sample.row, .checksum = Checksum64(bytes)});
+  }
+  return samples;
 }
 
 Status CheckOverlay(Store::Impl& impl, StateCatalogue catalogue) {

@@ -70,6 +70,7 @@ struct StoreFlags {
 
 // Each declares its verb and the verb's options in `program`.
 [[nodiscard]] Command AddCalibrateCommand(CLI::App& program);
+[[nodiscard]] Command AddCompactCommand(CLI::App& program);
 [[nodiscard]] Command AddCurveCommand(CLI::App& program);
 [[nodiscard]] Command AddDiffCommand(CLI::App& program);
 [[nodiscard]] Command AddHashCommand(CLI::App& program);

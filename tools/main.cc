@@ -69,7 +69,8 @@ ExitCode Main(int argc, char** argv) {
       AddCalibrateCommand(program),  AddCurveCommand(program),
       AddPlanCommand(program),       AddTraceCommand(program),
       AddWarmCommand(program),       AddPackCommand(program),
-      AddUnpackCommand(program),     AddDiffCommand(program)};
+      AddUnpackCommand(program),     AddDiffCommand(program),
+      AddCompactCommand(program)};
   // CLI11 would only say that a verb is missing.
   if (argc > 1 && argv[1][0] != '-' && !IsVerb(commands, argv[1])) {
     PrintError("", fmt::format("there is no verb '{}'\nSee `tiercel --help`.", argv[1]));

@@ -69,6 +69,41 @@ struct UnpackReport {
                                                const std::string& out_dir,
                                                const Progress& progress = {});
 
+struct CompactOptions {
+  std::string table;       ///< A packed table; with `out_dir` any table.
+  std::string state_path;  ///< Empty: DefaultStatePath(table).
+  /// Where the rows go, as a packed table of its own that leaves `table` and its state as
+  /// they are. Empty: into `table` itself, as its next generation.
+  std::string out_dir;
+  Progress progress;
+};
+
+struct CompactReport {
+  std::uint64_t folded_rows = 0;  ///< Updated rows that are in the new generation. 0: none were.
+  std::uint64_t generation = 0;   ///< Of the packed table that there is now.
+  std::uint64_t bytes_written = 0;
+  std::uint64_t resumed_bytes = 0;
+  /// Generations that were deleted, and those that some store still has open: the next call
+  /// deletes them.
+  std::uint64_t generations_removed = 0;
+  std::uint64_t generations_in_use = 0;
+  bool direct_io = false;
+};
+
+/// Folds the updated rows of a state (overlay.h) into a new generation of a packed table:
+/// writes its files beside the old ones, switches the manifest, takes the rows out of the
+/// state, and deletes the files of old generations that no store has open. Needs room for
+/// the table once more. Holds the state for updates while it runs; stores that have the
+/// table open for reading go on with what they have.
+///
+/// After whatever crash the table opens with the same rows, and the next call goes on from its
+/// last 1 GiB, unless rows were updated meanwhile.
+///
+/// Errors: as PackTable() and Store::Open(); kNotFound (no state), kInvalidArgument (a table
+/// that is not packed, without `out_dir`), kUnavailable (a store has the state open for
+/// updates, or another process compacts).
+[[nodiscard]] Result<CompactReport> CompactTable(const CompactOptions& options);
+
 }  // namespace tiercel
 
 #endif  // TIERCEL_PACKED_H_

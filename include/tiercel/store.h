@@ -301,6 +301,7 @@ class Store {
   explicit Store(std::unique_ptr<Impl> impl) noexcept;
 
  private:
+  friend struct StoreAccess;  // The library's own, as Impl is.
   std::unique_ptr<Impl> impl_;
 };
 

@@ -8,8 +8,9 @@
 
 int main(int argc, char** argv) {
   if (argc != 4) return 2;
-  const tiercel::Result<tiercel::PackReport> report = tiercel::PackTableInPieces(
-      {.source = argv[1], .out_dir = argv[2]}, std::strtoull(argv[3], nullptr, 10));
+  const tiercel::Result<tiercel::PackReport> report =
+      tiercel::PackTableWith({.source = argv[1], .out_dir = argv[2]},
+                             {.sync_bytes = std::strtoull(argv[3], nullptr, 10), .patch = {}});
   if (report.ok()) return 0;
   std::fprintf(stderr, "pack_driver: %s\n", report.status().ToString().c_str());
   return 1;

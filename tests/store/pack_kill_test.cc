@@ -2,7 +2,7 @@
 // was, and the next run goes on.
 //
 // Method: a child packs in small pieces and gets SIGKILL at a random moment; then what is
-// there is opened. TIERCEL_TEST_KILLS says how often. Full disks: a small tmpfs.
+// there is opened. TIERCEL_KILL_ROUNDS says how often. Full disks: a small tmpfs.
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

@@ -324,7 +324,8 @@ TEST(PackedTableTest, AStoppedPackGoesOnAndGivesTheSameTable) {
       if (first_done == 0) first_done = done_bytes;
       return done_bytes < first_done + (std::uint64_t{5} << 20);
     };
-    const Result<PackReport> report = PackTableInPieces(options, std::uint64_t{1} << 20);
+    const Result<PackReport> report =
+        PackTableWith(options, {.sync_bytes = std::uint64_t{1} << 20, .patch = {}});
     if (report.ok()) {
       EXPECT_GT(report.value().resumed_bytes, resumed_bytes);
       break;

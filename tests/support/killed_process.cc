@@ -41,7 +41,7 @@ KilledProcess RunAndKill(const std::vector<std::string>& arguments,
 }
 
 std::uint32_t KillCount(std::uint32_t count) {
-  const char* const text = std::getenv("TIERCEL_TEST_KILLS");
+  const char* const text = std::getenv("TIERCEL_KILL_ROUNDS");
   return text == nullptr ? count : static_cast<std::uint32_t>(std::strtoul(text, nullptr, 10));
 }
 

@@ -19,7 +19,7 @@ struct KilledProcess {
 [[nodiscard]] KilledProcess RunAndKill(const std::vector<std::string>& arguments,
                                        std::chrono::microseconds delay);
 
-/// Kills of one test: the environment's TIERCEL_TEST_KILLS, else `count`.
+/// Kills of one test: the environment's TIERCEL_KILL_ROUNDS, else `count`.
 [[nodiscard]] std::uint32_t KillCount(std::uint32_t count);
 
 /// A file system of that many bytes, in memory, mounted on a folder; unmounted by the
