@@ -48,6 +48,8 @@ struct StoreFlags {
   std::string numa = "interleave";
   bool io_poll = false;
   bool submission_poll = false;
+  std::string state;  ///< Empty: the table's own.
+  std::string updates = "auto";
 
   /// Declares them in `app`. `this` must outlive the parsing.
   void AddTo(CLI::App& app);
@@ -68,6 +70,7 @@ struct StoreFlags {
 [[nodiscard]] Command AddServeBenchCommand(CLI::App& program);
 [[nodiscard]] Command AddTokenMapCommand(CLI::App& program);
 [[nodiscard]] Command AddTraceCommand(CLI::App& program);
+[[nodiscard]] Command AddUpdateCommand(CLI::App& program);
 [[nodiscard]] Command AddVerifyCommand(CLI::App& program);
 [[nodiscard]] Command AddWarmCommand(CLI::App& program);
 
