@@ -59,7 +59,7 @@ class CliUpdateTest : public ::testing::Test {
   [[nodiscard]] std::string Row(std::uint64_t row,
                                 const std::vector<std::string>& more = {}) const {
     std::vector<std::string> arguments = {
-        "lookup", path_, "--layer", "1", "--rows", std::to_string(row), "--out", "-"};
+        "lookup", path_, "--layer", "1", "--rows", std::to_string(row), "--format", "raw"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const ProgramRun run = RunTiercel(arguments);
     EXPECT_EQ(run.exit_code, 0) << run.err;
