@@ -69,7 +69,10 @@ std::vector<StateSample> ReadSamples(Store::Impl& impl, const std::vector<StateS
     const Result<std::uint32_t> layer_index = impl.FindLayer(sample.layer_id);
     if (!layer_index.ok()) continue;
     const ServedLayer& layer = impl.layout.layers[layer_index.value()];
-    if (Index(sample.row) >= layer.row_count) continue;
+    if (Index(sample.row) >= layer.row_count ||
+        !impl.locator.Holds(layer_index.value(), sample.row)) {
+      continue;
+    }
     std::vector<std::byte> bytes(layer.row_size_bytes);
     RowStatus row_status = RowStatus::kOk;
     const Store::Impl::BaseRow row = {.row = sample.row, .row_index = 0};

@@ -36,6 +36,24 @@ Updates ParseUpdates(const std::string& updates) {
 
 }  // namespace
 
+void ChecksumFlags::AddTo(CLI::App& app) {
+  app.add_option("--checksums", use,
+                 "Check rows in place against a sidecar: auto (where there is one), required, off")
+      ->type_name("USE")
+      ->capture_default_str();
+  app.add_option("--checksums-file", path,
+                 "The sidecar; else tiercel.checksums in the checkpoint's directory")
+      ->type_name("FILE");
+}
+
+ChecksumUse ChecksumFlags::Use() const {
+  if (use == "auto") return ChecksumUse::kAuto;
+  if (use == "required") return ChecksumUse::kRequired;
+  if (use == "off") return ChecksumUse::kOff;
+  throw CLI::ValidationError("--checksums",
+                             fmt::format("'{}' is neither auto, required nor off", use));
+}
+
 void StoreFlags::AddTo(CLI::App& app) {
   CLI::Option* const budget =
       app.add_option("--dram", dram, "Memory for rows, such as 256MiB or 4GiB; at least 16MiB")
@@ -89,6 +107,7 @@ void StoreFlags::AddTo(CLI::App& app) {
                  "(there must be a state)")
       ->type_name("HOW")
       ->capture_default_str();
+  checksums.AddTo(app);
 }
 
 StoreOptions StoreFlags::ToOptions(const std::string& verb) const {
@@ -111,6 +130,8 @@ StoreOptions StoreFlags::ToOptions(const std::string& verb) const {
   options.submission_poll = submission_poll;
   options.state_path = state;
   options.updates = ParseUpdates(updates);
+  options.checksums = checksums.Use();
+  options.checksums_path = checksums.path;
   options.log = [verb](std::string_view line) { PrintError(verb, line); };
   return options;
 }

@@ -19,6 +19,7 @@
 #include "tiercel/status.h"
 #include "tiercel/token_map.h"
 #include "tiercel/types.h"
+#include "tiercel/verify.h"
 
 namespace tiercel {
 
@@ -55,6 +56,11 @@ struct StoreOptions {
   bool io_poll = false;
   bool submission_poll = false;
   ScalePlacement scales = ScalePlacement::kAuto;
+  /// Takes 4 bytes of the budget for each 4 KiB of the tables.
+  ChecksumUse checksums = ChecksumUse::kAuto;
+  /// The sidecar. Empty: tiercel.checksums in the checkpoint's directory, or the file's
+  /// name with .checksums behind it.
+  std::string checksums_path;
   MemoryOptions memory;  ///< Pages and NUMA nodes of the cache and the I/O threads.
   /// Turns raw token ids into compressed ones in lookups by token runs. Null: runs
   /// hold compressed ids (Qwen3.8: raw ones; that recipe has no map).
@@ -125,6 +131,7 @@ struct StoreStats {
   std::uint64_t dram_budget_bytes = 0;
   std::uint64_t cache_bytes = 0;           ///< Memory of the cache, metadata included.
   std::uint64_t resident_scale_bytes = 0;  ///< 0 where scales are read from disk.
+  std::uint64_t checksum_bytes = 0;        ///< Of the sidecar; 0 where there is none.
   std::uint64_t read_buffer_bytes = 0;     ///< Rings, read buffers, groups in flight.
   std::uint64_t ticket_bytes = 0;          ///< Tickets, tokens, staging, at most.
   std::uint32_t tickets = 0;               ///< Started and not dropped yet.
@@ -159,7 +166,8 @@ class Store {
   /// aside than kHugetlb needs; more updated rows than there is room for). With a state:
   /// kInvalidArgument (it belongs to another table, or is something else), kNotFound
   /// (kReadOnly without a state), kUnavailable (its lock is another store's; a library without
-  /// RocksDB), kCorruption, kPermissionDenied, kIoError.
+  /// RocksDB), kCorruption, kPermissionDenied, kIoError. kCorruption also: a
+  /// damaged packed table or sidecar; a sidecar of other tables is kInvalidArgument.
   [[nodiscard]] static Result<std::unique_ptr<Store>> Open(const std::string& path,
                                                            const StoreOptions& options);
 
