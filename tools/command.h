@@ -59,6 +59,8 @@ struct StoreFlags {
   std::string numa = "interleave";
   bool io_poll = false;
   bool submission_poll = false;
+  std::string state;  ///< Empty: the table's own.
+  std::string updates = "auto";
   ChecksumFlags checksums;
 
   /// Declares them in `app`. `this` must outlive the parsing.
@@ -83,6 +85,7 @@ struct StoreFlags {
 [[nodiscard]] Command AddServeBenchCommand(CLI::App& program);
 [[nodiscard]] Command AddTokenMapCommand(CLI::App& program);
 [[nodiscard]] Command AddTraceCommand(CLI::App& program);
+[[nodiscard]] Command AddUpdateCommand(CLI::App& program);
 [[nodiscard]] Command AddUnpackCommand(CLI::App& program);
 [[nodiscard]] Command AddVerifyCommand(CLI::App& program);
 [[nodiscard]] Command AddWarmCommand(CLI::App& program);

@@ -142,7 +142,9 @@ Status CheckSample(const VerifyFlags& flags, Store& store, VerifyReport& report)
 }
 
 Result<Verified> VerifySample(const VerifyFlags& flags) {
-  Result<std::unique_ptr<Store>> store = Store::Open(flags.path, flags.store.ToOptions("verify"));
+  StoreOptions options = flags.store.ToOptions("verify");
+  options.updates = Updates::kOff;  // The generator knows of none.
+  Result<std::unique_ptr<Store>> store = Store::Open(flags.path, options);
   if (!store.ok()) return ErrorOf(store);
   Verified verified;
   const auto start = std::chrono::steady_clock::now();

@@ -7,6 +7,14 @@
 
 #include "base/prng.h"
 
+#if defined(__SANITIZE_THREAD__)
+// RocksDB's library is not built for ThreadSanitizer, which therefore does not see the atomics
+// that order what it does see of it, such as its memcmp and its frees.
+extern "C" const char* __tsan_default_suppressions() {
+  return "race:librocksdb.so\ncalled_from_lib:librocksdb.so\n";
+}
+#endif
+
 namespace tiercel::testing {
 
 std::vector<std::byte> VersionBytes(std::uint32_t layer_id, RowId row, std::uint64_t version,
