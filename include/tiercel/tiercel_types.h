@@ -60,7 +60,11 @@ enum {
   TIERCEL_FORMAT_E4M3_TENSOR = 1,   ///< n E4M3 bytes; one scale for the whole table.
   TIERCEL_FORMAT_BF16 = 2,          ///< n bfloat16, little-endian.
   TIERCEL_FORMAT_FP16 = 3,          ///< n IEEE half, little-endian.
-  TIERCEL_FORMAT_FP32 = 4           ///< n IEEE single, little-endian.
+  TIERCEL_FORMAT_FP32 = 4,          ///< n IEEE single, little-endian.
+  TIERCEL_FORMAT_Q8_0 = 5,          ///< Blocks of ggml: 34 B for 32 values.
+  TIERCEL_FORMAT_Q4_K = 6,          ///< 144 B for 256 values.
+  TIERCEL_FORMAT_Q3_K = 7,          ///< 110 B for 256 values.
+  TIERCEL_FORMAT_Q2_K = 8           ///< 84 B for 256 values.
 };
 
 /// The published ways to turn token n-grams into row ids.
