@@ -93,6 +93,7 @@ tiercel_layer_info ToInfo(const LayerTable& layer, std::uint32_t column_count) {
 std::string ToJson(const CheckpointInfo& checkpoint) {
   Json json = {{"path", checkpoint.path},
                {"layout", checkpoint.layout},
+               {"notes", checkpoint.notes},
                {"recipe", Json::parse(tiercel::ToJson(checkpoint.recipe))},
                {"table_bytes", checkpoint.table_bytes}};
   json["layers"] = Json::array();

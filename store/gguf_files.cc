@@ -186,7 +186,9 @@ Result<std::optional<std::string>> FindGguf(const std::string& path) {
   const auto none = std::optional<std::string>();
   if (stat(path.c_str(), &info) != 0) return none;  // For others to tell.
   if (!S_ISDIR(info.st_mode)) {
-    return path.ends_with(kGgufEnding) ? std::optional<std::string>(path) : none;
+    // What is no regular file could make open() wait.
+    return S_ISREG(info.st_mode) && path.ends_with(kGgufEnding) ? std::optional<std::string>(path)
+                                                                : none;
   }
   struct stat config {};
   if (stat(fmt::format("{}/config.json", path).c_str(), &config) == 0) return none;

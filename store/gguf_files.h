@@ -27,9 +27,9 @@ struct GgufPartName {
 [[nodiscard]] std::string GgufPartPath(std::string_view stem, std::uint32_t part,
                                        std::uint32_t count);
 
-/// The GGUF file that `path` stands for: itself if it is named *.gguf and no directory; the
-/// one model (its first part) in a directory that has neither a config.json nor another
-/// format's manifest; nothing for any other path, one that is not there included.
+/// The GGUF file that `path` stands for: itself if it is a file named *.gguf; the one model
+/// (its first part) in a directory that has no config.json; nothing for any other path, one
+/// that is not there included.
 ///
 /// Errors: kInvalidArgument (several models in the directory), as ErrnoStatus.
 [[nodiscard]] Result<std::optional<std::string>> FindGguf(const std::string& path);

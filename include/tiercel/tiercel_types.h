@@ -193,8 +193,8 @@ typedef struct tiercel_store_options {
   uint32_t prefetch_background_depth;  ///< Background reads a thread. 0: a quarter.
   const uint32_t* layer_ids;           ///< Shape [layer_id_count]; read by open alone.
   size_t layer_id_count;               ///< 0: all layers are served.
-  /// What runs of raw ids need; NULL: runs hold compressed ids. The store keeps what it
-  /// needs of it: the handle may be closed at once.
+  /// What runs of raw ids need. NULL: that of the checkpoint (GGUF); where it has none, runs
+  /// hold compressed ids. The store keeps what it needs of it: the handle may be closed at once.
   const tiercel_token_map* token_map;
   tiercel_log_fn log;    ///< NULL: stderr.
   void* log_user_data;   ///< Must live as long as the store.
