@@ -48,7 +48,7 @@ TEST(CliGgufTest, EveryTypeIsMadeInspectedAndVerified) {
     EXPECT_EQ(inspected.at("token_map").at("entries"), 129280);
     EXPECT_EQ(inspected.at("token_map").at("classes"), 99092);
     EXPECT_TRUE(inspected.at("notes").empty());
-    EXPECT_EQ(inspected.at("synthetic_seed"), 1);
+    EXPECT_EQ(inspected.at("synthetic_seed"), 7);
     EXPECT_EQ(RunTiercel({"verify", path}).exit_code, 0);
     const ProgramRun sample = RunTiercel({"verify", path, "--sample", "2000"});
     EXPECT_EQ(sample.exit_code, 0) << sample.err;

@@ -90,7 +90,7 @@ TEST(CliInspectStatsTest, CountsZerosNansAndInfinitiesWhereTheyAre) {
   Overwrite(row(9, 2), std::string("\0\0\x80\xFF", 4));
   const ProgramRun run = RunTiercel({"inspect", path, "--stats", "--sample", "0", "--json"});
   EXPECT_EQ(run.exit_code, 1) << "NaN and infinities are findings";
-  const Json& layers = run.Json().at("stats").at("layers");
+  const Json layers = run.Json().at("stats").at("layers");
   const Json& columns = layers[1].at("columns");
   EXPECT_EQ(columns[0].at("zero"), 2);
   EXPECT_EQ(columns[3].at("nan"), 1);
