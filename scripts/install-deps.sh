@@ -17,7 +17,7 @@ build_packages=(
   liburing-dev libhwloc-dev libicu-dev libzstd-dev zstd
   libfmt-dev nlohmann-json3-dev libcli11-dev libxxhash-dev
   libgtest-dev libgmock-dev libbenchmark-dev pybind11-dev
-  python3-dev python3-numpy python3-pytest python3-pip python3-venv
+  python3-dev python3-numpy python3-xxhash python3-pytest python3-pip python3-venv
 )
 # libclang-rt-dev brings the sanitizer and fuzzer runtimes of the default clang.
 dev_packages=(clang clang-format clang-tidy libclang-rt-dev)

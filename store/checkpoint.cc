@@ -17,6 +17,7 @@
 #include "store/checkpoint_shards.h"
 #include "store/gguf_checkpoint.h"
 #include "store/gguf_files.h"
+#include "store/packed_manifest.h"
 #include "store/safetensors.h"
 #include "store/synthetic.h"
 
@@ -327,6 +328,7 @@ void DropUnusedFiles(CheckpointInfo& info) {
 }  // namespace
 
 Result<CheckpointInfo> InspectCheckpoint(const std::string& path) {
+  if (IsPackedTable(path)) return InspectPacked(path);
   Result<std::optional<std::string>> gguf = FindGguf(path);
   if (!gguf.ok()) return std::move(gguf).TakeStatus();
   if (gguf.value()) return InspectGguf(path, *gguf.value());

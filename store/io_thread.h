@@ -120,6 +120,8 @@ class IoThread final : private ReadSink {
   void SubmitReads(std::uint32_t group_index) noexcept;
   void SubmitRead(std::uint32_t read_index) noexcept;
   void OnRead(const ReadCompletion& completion) noexcept override;
+  void TakePiece(const RowPiece& piece, std::span<const std::byte> read,
+                 std::uint32_t attempts) noexcept;
   void FailRow(const RowPiece& piece, std::uint32_t attempts, int os_error) noexcept;
   void FinishIfDone(std::uint32_t group_index) noexcept;
   void DeliverFinished() noexcept;

@@ -51,7 +51,7 @@ std::uint64_t ScaleBytes(const CheckpointInfo& checkpoint, const Layout& layout)
 
 Result<MemoryPlan> PlanMemory(const StoreOptions& options, const CheckpointInfo& checkpoint,
                               const Layout& layout, std::uint32_t part_count_max,
-                              const Device& device) {
+                              std::uint64_t checksum_bytes, const Device& device) {
   MemoryPlan plan;
   plan.budget_bytes = options.dram_budget_bytes;
   PlanTickets(options.prefetch, layout, plan);
@@ -69,7 +69,14 @@ Result<MemoryPlan> PlanMemory(const StoreOptions& options, const CheckpointInfo&
                     plan.budget_bytes, options.io_thread_count, options.queue_depth,
                     plan.read_bytes, plan.ticket_bytes));
   }
-  const std::uint64_t left_bytes = plan.budget_bytes - fixed_bytes;
+  plan.checksum_bytes = checksum_bytes;
+  if (checksum_bytes >= plan.budget_bytes - fixed_bytes) {
+    return Status(StatusCode::kResourceExhausted,
+                  fmt::format("the checksums of the sidecar take {} B, but a DRAM budget of {} B "
+                              "leaves {} B: raise the budget, or open without the sidecar",
+                              checksum_bytes, plan.budget_bytes, plan.budget_bytes - fixed_bytes));
+  }
+  const std::uint64_t left_bytes = plan.budget_bytes - fixed_bytes - checksum_bytes;
   const std::uint64_t scale_bytes = ScaleBytes(checkpoint, layout);
   if (options.scales == ScalePlacement::kResident && scale_bytes >= left_bytes) {
     return Status(StatusCode::kResourceExhausted,

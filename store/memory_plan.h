@@ -20,6 +20,7 @@ struct MemoryPlan {
   std::uint32_t background_credits = 0;  ///< Waiters of tickets in the background.
   std::uint64_t read_bytes = 0;          ///< Queues, groups being read, fetch table.
   std::uint64_t ticket_bytes = 0;        ///< Tickets, with tokens, staging and waiters.
+  std::uint64_t checksum_bytes = 0;      ///< The checksum sidecar's.
   std::uint64_t scale_bytes = 0;         ///< Resident scales; 0 where they stay on disk.
   std::uint64_t cache_bytes = 0;         ///< All the rest.
 };
@@ -33,9 +34,11 @@ struct MemoryPlan {
 /// Errors: kResourceExhausted (the budget does not hold what reading needs, or the
 /// scales that kResident demands; the message names the figures).
 ///   part_count_max  of the rows: see RowLocator::part_count_max().
+///   checksum_bytes  of the checksum sidecar in memory; 0: there is none.
 [[nodiscard]] Result<MemoryPlan> PlanMemory(const StoreOptions& options,
                                             const CheckpointInfo& checkpoint, const Layout& layout,
-                                            std::uint32_t part_count_max, const Device& device);
+                                            std::uint32_t part_count_max,
+                                            std::uint64_t checksum_bytes, const Device& device);
 
 }  // namespace tiercel
 

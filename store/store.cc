@@ -135,12 +135,18 @@ std::uint32_t DiskCount(const std::vector<TableFile>& files) {
   return static_cast<std::uint32_t>(std::clamp<std::size_t>(disks.size(), 1, 64));
 }
 
-std::uint32_t PartSizeBytesMax(const CheckpointInfo& checkpoint) {
-  std::uint32_t size_bytes = 1;
-  for (const LayerTable& table : checkpoint.layers) {
-    for (const RowPart& part : table.parts) size_bytes = std::max(size_bytes, part.size_bytes);
+/// Whether the rows that are to be served are there: a packed shard has a rank's alone.
+Status CheckShard(const CheckpointInfo& checkpoint, HeadShard shard) {
+  if (!checkpoint.packed || checkpoint.packed->shard.count == 1 ||
+      checkpoint.packed->shard == shard) {
+    return {};
   }
-  return size_bytes;
+  return Status(
+      StatusCode::kInvalidArgument,
+      fmt::format("{} holds head shard {}/{} alone: open it with that shard "
+                  "(StoreOptions::shard, --shard {}/{})",
+                  checkpoint.path, checkpoint.packed->shard.rank, checkpoint.packed->shard.count,
+                  checkpoint.packed->shard.rank, checkpoint.packed->shard.count));
 }
 
 std::vector<std::string> PathsOf(const CheckpointInfo& checkpoint) {
@@ -200,7 +206,8 @@ Status LoadScales(Store::Impl& impl, const std::function<void(std::string_view)>
     const std::vector<RowRange> rows = RowsInReach(impl.checkpoint.recipe, index);
     for (std::uint32_t part = 1; part < table.parts.size(); ++part) {
       Result<std::unique_ptr<ResidentPart>> resident =
-          ResidentPart::Load(impl.checkpoint.files, table.parts[part], rows, log);
+          ResidentPart::Load(impl.checkpoint.files, table.parts[part], rows,
+                             impl.checksums ? &*impl.checksums : nullptr, log);
       if (!resident.ok()) return std::move(resident).TakeStatus();
       impl.locator.SetResident(i, part, std::move(resident).value());
     }
@@ -248,6 +255,10 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
   StoreOptions options = wanted;
   options.queue_depth = ReadSettingsOf(wanted).queue_depth;
   if (options.io_thread_count == 0) options.io_thread_count = DiskCount(checkpoint.files);
+  if (Status status = CheckShard(checkpoint, options.shard); !status.ok()) return status;
+  Result<std::optional<ChecksumSidecar>> checksums =
+      ChecksumSidecar::Find(checkpoint, options.checksums, options.checksums_path);
+  if (!checksums.ok()) return std::move(checksums).TakeStatus();
   // From here on the recipe is that of the shard: its heads are all that there are.
   Result<Recipe> recipe = ShardRecipe(checkpoint.recipe, options.shard);
   if (!recipe.ok()) return NotAShard(checkpoint.path, recipe.status());
@@ -266,6 +277,8 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
     log(fmt::format("{}: {}", impl->checkpoint.path, note));
   }
 
+  impl->checksums = std::move(checksums).value();
+  if (impl->checksums) impl->locator.SetChecksums(&*impl->checksums);
   impl->open_device = open_device;
   impl->read_attempts_max = options.read_attempts_max;
   impl->disk_profile = std::move(profile_paths);
@@ -273,7 +286,7 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
   Result<OpenedDevice> opened =
       open_device(PathsOf(impl->checkpoint),
                   DeviceOptions{.depth = options.queue_depth,
-                                .read_size_bytes_max = PartSizeBytesMax(impl->checkpoint),
+                                .read_size_bytes_max = impl->locator.read_size_bytes_max(),
                                 .block_bytes = options.read_block_bytes,
                                 .io_poll = options.io_poll,
                                 .submission_poll = options.submission_poll});
@@ -284,8 +297,9 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
                     impl->opened.fallback_reason));
   }
 
-  Result<MemoryPlan> plan = PlanMemory(options, impl->checkpoint, impl->layout,
-                                       impl->locator.part_count_max(), *impl->opened.device);
+  Result<MemoryPlan> plan =
+      PlanMemory(options, impl->checkpoint, impl->layout, impl->locator.part_count_max(),
+                 impl->checksums ? impl->checksums->memory_bytes() : 0, *impl->opened.device);
   if (!plan.ok()) return std::move(plan).TakeStatus();
   impl->plan = plan.value();
   GroupCacheOptions cache_options{.budget_bytes = impl->plan.cache_bytes};
@@ -429,6 +443,7 @@ StoreStats Store::Stats() const {
   stats.dram_budget_bytes = impl.plan.budget_bytes;
   stats.cache_bytes = impl.cache->memory_bytes();
   stats.resident_scale_bytes = impl.locator.resident_bytes();
+  stats.checksum_bytes = impl.plan.checksum_bytes;
   stats.read_buffer_bytes = impl.plan.read_bytes;
   stats.ticket_bytes = impl.plan.ticket_bytes;
   stats.tickets = impl.tickets->tickets_in_use();

@@ -13,6 +13,7 @@
 #include "io/device.h"
 #include "store/apply_profile.h"
 #include "store/batch.h"
+#include "store/checksum_sidecar.h"
 #include "store/counters.h"
 #include "store/credits.h"
 #include "store/fetch_table.h"
@@ -44,6 +45,7 @@ struct Store::Impl {
   CheckpointInfo checkpoint;
   Hasher hasher;
   Layout layout;
+  std::optional<ChecksumSidecar> checksums;
   RowLocator locator;
   Counters counters;
   MemoryPlan plan;  ///< Set before what follows is made.

@@ -28,6 +28,24 @@ MemoryOptions ParseMemory(const std::string& numa) {
 
 }  // namespace
 
+void ChecksumFlags::AddTo(CLI::App& app) {
+  app.add_option("--checksums", use,
+                 "Check rows in place against a sidecar: auto (where there is one), required, off")
+      ->type_name("USE")
+      ->capture_default_str();
+  app.add_option("--checksums-file", path,
+                 "The sidecar; else tiercel.checksums in the checkpoint's directory")
+      ->type_name("FILE");
+}
+
+ChecksumUse ChecksumFlags::Use() const {
+  if (use == "auto") return ChecksumUse::kAuto;
+  if (use == "required") return ChecksumUse::kRequired;
+  if (use == "off") return ChecksumUse::kOff;
+  throw CLI::ValidationError("--checksums",
+                             fmt::format("'{}' is neither auto, required nor off", use));
+}
+
 void StoreFlags::AddTo(CLI::App& app) {
   CLI::Option* const budget =
       app.add_option("--dram", dram, "Memory for rows, such as 256MiB or 4GiB; at least 16MiB")
@@ -74,6 +92,7 @@ void StoreFlags::AddTo(CLI::App& app) {
       ->capture_default_str();
   app.add_flag("--iopoll", io_poll, "io_uring polls the disk for completions (IOPOLL)");
   app.add_flag("--sqpoll", submission_poll, "A kernel thread takes the reads (SQPOLL)");
+  checksums.AddTo(app);
 }
 
 StoreOptions StoreFlags::ToOptions(const std::string& verb) const {
@@ -94,6 +113,8 @@ StoreOptions StoreFlags::ToOptions(const std::string& verb) const {
   if (hugetlb) options.memory.pages = CachePages::kHugetlb;
   options.io_poll = io_poll;
   options.submission_poll = submission_poll;
+  options.checksums = checksums.Use();
+  options.checksums_path = checksums.path;
   options.log = [verb](std::string_view line) { PrintError(verb, line); };
   return options;
 }

@@ -18,6 +18,7 @@
 #include "tiercel/status.h"
 #include "tiercel/token_map.h"
 #include "tiercel/types.h"
+#include "tiercel/verify.h"
 
 namespace tiercel {
 
@@ -54,6 +55,11 @@ struct StoreOptions {
   bool io_poll = false;
   bool submission_poll = false;
   ScalePlacement scales = ScalePlacement::kAuto;
+  /// Takes 4 bytes of the budget for each 4 KiB of the tables.
+  ChecksumUse checksums = ChecksumUse::kAuto;
+  /// The sidecar. Empty: tiercel.checksums in the checkpoint's directory, or the file's
+  /// name with .checksums behind it.
+  std::string checksums_path;
   MemoryOptions memory;  ///< Pages and NUMA nodes of the cache and the I/O threads.
   /// Turns raw token ids into compressed ones in lookups by token runs. Null: that of the
   /// checkpoint (CheckpointInfo::token_map, GGUF); where it has none, runs hold compressed ids
@@ -121,6 +127,7 @@ struct StoreStats {
   std::uint64_t dram_budget_bytes = 0;
   std::uint64_t cache_bytes = 0;           ///< Memory of the cache, metadata included.
   std::uint64_t resident_scale_bytes = 0;  ///< 0 where scales are read from disk.
+  std::uint64_t checksum_bytes = 0;        ///< Of the sidecar; 0 where there is none.
   std::uint64_t read_buffer_bytes = 0;     ///< Rings, read buffers, groups in flight.
   std::uint64_t ticket_bytes = 0;          ///< Tickets, tokens, staging, at most.
   std::uint32_t tickets = 0;               ///< Started and not dropped yet.
@@ -151,7 +158,7 @@ class Store {
   /// profile that is named and not there),
   /// kUnavailable (Engine::kUring where there is no io_uring), kResourceExhausted
   /// (a budget that is too small, or more than the machine has; fewer huge pages set
-  /// aside than kHugetlb needs).
+  /// aside than kHugetlb needs), kCorruption (a damaged packed table or sidecar).
   [[nodiscard]] static Result<std::unique_ptr<Store>> Open(const std::string& path,
                                                            const StoreOptions& options);
 

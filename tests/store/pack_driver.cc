@@ -1,0 +1,16 @@
+// pack_driver SRC OUT SYNC_BYTES: packs in pieces of that size, to be killed in between.
+// Exit code 0 once the table is there, 1 on an error.
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "store/pack.h"
+
+int main(int argc, char** argv) {
+  if (argc != 4) return 2;
+  const tiercel::Result<tiercel::PackReport> report = tiercel::PackTableInPieces(
+      {.source = argv[1], .out_dir = argv[2]}, std::strtoull(argv[3], nullptr, 10));
+  if (report.ok()) return 0;
+  std::fprintf(stderr, "pack_driver: %s\n", report.status().ToString().c_str());
+  return 1;
+}
