@@ -51,6 +51,10 @@ Status CheckOptions(const StoreOptions& options) {
   if (limits.background_depth > 4096) {
     return refuse("prefetch.background_depth", limits.background_depth, "in [1, 4096], or 0");
   }
+  if (options.compressed_tokens && options.token_map != nullptr) {
+    return Status(StatusCode::kInvalidArgument,
+                  "StoreOptions::compressed_tokens and token_map exclude each other");
+  }
   if (options.read_attempts_max < 1 || options.read_attempts_max > 100) {
     return refuse("read_attempts_max", options.read_attempts_max, "in [1, 100]");
   }
@@ -289,11 +293,17 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
   checkpoint.recipe = std::move(recipe).value();
   Result<Layout> layout = MakeLayout(checkpoint, options.layer_ids);
   if (!layout.ok()) return std::move(layout).TakeStatus();
+  if (options.token_map == nullptr && !options.compressed_tokens) {
+    options.token_map = checkpoint.token_map;
+  }
   Result<Hasher> hasher = Hasher::Create(checkpoint.recipe, options.token_map);
   if (!hasher.ok()) return std::move(hasher).TakeStatus();
   auto impl = std::make_unique<Store::Impl>(std::move(checkpoint), std::move(hasher).value(),
                                             std::move(layout).value());
   const auto log = MakeLog(options.log);
+  for (const std::string& note : impl->checkpoint.notes) {
+    log(fmt::format("{}: {}", impl->checkpoint.path, note));
+  }
 
   impl->checksums = std::move(checksums).value();
   impl->generation_lock = std::move(generation_lock).value();
