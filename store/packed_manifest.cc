@@ -152,7 +152,8 @@ class ManifestReader {
     if (row_bytes == 0 || row_bytes > kRowSizeBytesMax ||
         Unsigned(json, "row_bytes", 1, kRowSizeBytesMax) != row_bytes ||
         layer.layer_id != recipe.layer_id || layer.row_count != recipe.row_count ||
-        layer.shape.value_count != head_dim) {
+        layer.shape.value_count != head_dim ||
+        layer.shape.value_count % BlockValueCount(layer.shape.format) != 0) {
       throw Bad(
           fmt::format("layer {}: its rows are not those of its recipe and format", layer.layer_id));
     }
