@@ -215,11 +215,12 @@ void PrintReport(const CheckpointInfo& info, bool all) {
 }
 
 /// Reads rows and tells what they are.
-Result<StatsReport> Measure(const InspectFlags& flags) {
+Result<StatsReport> MeasureRows(const InspectFlags& flags, const CheckpointInfo& info) {
   StoreOptions options;
   // Rows that are wanted once gain nothing from a cache or from resident scales.
   options.dram_budget_bytes = std::uint64_t{64} << 20;
   options.scales = ScalePlacement::kDisk;
+  if (info.packed) options.shard = info.packed->shard;  // No other rows are there.
   // Notes were printed; what is left is about how the disk is read.
   options.log = [](std::string_view /*line*/) {};
   Result<std::unique_ptr<Store>> store = Store::Open(flags.path, options);
@@ -264,7 +265,7 @@ Result<ExitCode> RunInspect(const InspectFlags& flags, const CLI::App& app) {
   }
   std::optional<StatsReport> stats;
   if (flags.stats) {
-    Result<StatsReport> measured = Measure(flags);
+    Result<StatsReport> measured = MeasureRows(flags, info.value());
     if (!measured.ok()) return ErrorOf(measured);
     stats = std::move(measured).value();
   }

@@ -134,6 +134,12 @@ void RowStats::Add(const RowStats& other) {
   for (std::size_t i = 0; i < norms.size(); ++i) norms[i] += other.norms[i];
 }
 
+ColumnPlace PlaceOf(const LayerStats& layer, std::size_t column) noexcept {
+  const auto local = static_cast<std::uint32_t>(column % layer.head_count);
+  return {.order = static_cast<std::uint32_t>(column / layer.head_count) + 2,
+          .head = layer.shard.rank + local * layer.shard.count};
+}
+
 Result<std::vector<LayerStats>> MeasureTables(Store& store, const TableSample& sample,
                                               const StatsProgress& progress) {
   const CheckpointInfo& info = store.checkpoint();
@@ -152,6 +158,7 @@ Result<std::vector<LayerStats>> MeasureTables(Store& store, const TableSample& s
     layer.layer_id = table.layer_id;
     layer.shape = table.shape;
     layer.head_count = info.recipe.parameters.head_count;
+    layer.shard = info.recipe.shard;
     layer.columns.resize(recipe.head_sizes.size());
     StatsReader reader(store, table);
     for (std::size_t column = 0; column < layer.columns.size(); ++column) {

@@ -53,8 +53,16 @@ struct LayerStats {
   std::uint32_t layer_id = 0;
   RowShape shape;
   std::uint32_t head_count = 0;   ///< Columns of one order.
+  HeadShard shard;                ///< Whose heads they are.
   std::vector<RowStats> columns;  ///< Order-major, as the recipe has them.
 };
+
+/// The order of a column, and its head in the whole table.
+struct ColumnPlace {
+  std::uint32_t order = 0;
+  std::uint32_t head = 0;
+};
+[[nodiscard]] ColumnPlace PlaceOf(const LayerStats& layer, std::size_t column) noexcept;
 
 /// Which rows are looked at.
 struct TableSample {

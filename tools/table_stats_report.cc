@@ -119,8 +119,8 @@ std::string StatsText(const StatsReport& report) {
                         "rows", "zero", "NaN", "inf", "unread", "norm min", "mean", "max",
                         HasScales(layer.columns.front()) ? "  scales" : "");
     for (std::size_t column = 0; column < layer.columns.size(); ++column) {
-      const std::string name =
-          fmt::format("{}-gram {}", column / layer.head_count + 2, column % layer.head_count);
+      const ColumnPlace place = PlaceOf(layer, column);
+      const std::string name = fmt::format("{}-gram {}", place.order, place.head);
       text += StatsLine(name, layer.columns[column]);
     }
     const RowStats sum = SumOf(layer, 0, layer.columns.size());
@@ -138,7 +138,8 @@ Json StatsJson(const StatsReport& report) {
   for (const LayerStats& layer : report.layers) {
     Json columns = Json::array();
     for (std::size_t column = 0; column < layer.columns.size(); ++column) {
-      Json entry = {{"order", column / layer.head_count + 2}, {"head", column % layer.head_count}};
+      const ColumnPlace place = PlaceOf(layer, column);
+      Json entry = {{"order", place.order}, {"head", place.head}};
       entry.update(RowStatsJson(layer.columns[column]));
       columns.push_back(std::move(entry));
     }

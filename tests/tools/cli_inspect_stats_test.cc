@@ -127,6 +127,24 @@ TEST(CliInspectStatsTest, ASampleTextAndADrawing) {
   EXPECT_NE(sampled("1"), sampled("2"));
 }
 
+TEST(CliInspectStatsTest, APackedShardHasItsHeadsAlone) {
+  const ScratchDir scratch;
+  const std::string path = scratch.File("made");
+  MakeSmallCheckpoint(path, "deepseek-v4.1-flash", {"--format", "gguf", "--type", "q4_k"});
+  const std::string packed = scratch.File("packed");
+  const ProgramRun pack = RunTiercel({"pack", path, "--out", packed, "--shard", "1/4"});
+  ASSERT_EQ(pack.exit_code, 0) << pack.err;
+  const auto stats = [](const std::string& of) {
+    return RunTiercel({"inspect", of, "--stats", "--sample", "0", "--json"}).Json().at("stats");
+  };
+  const Json whole = stats(path).at("layers")[0].at("columns");
+  const Json shard = stats(packed).at("layers")[0].at("columns");
+  ASSERT_EQ(shard.size(), 6U) << "heads 1 and 5 of three orders";
+  for (std::size_t i = 0; i < shard.size(); ++i) {
+    EXPECT_EQ(shard[i], whole[i / 2 * 8 + (i % 2 == 0 ? 1 : 5)]);
+  }
+}
+
 TEST(CliInspectStatsTest, WrongOptionsAndPaths) {
   const ScratchDir scratch;
   const std::string path = scratch.File("made");
