@@ -222,7 +222,7 @@ TEST(PackedTableTest, ChosenLayersAreATableOfTheirOwn) {
 }
 
 TEST(PackedTableTest, AGgufModelKeepsItsRowsAndItsTokenMap) {
-  const MadeCheckpoint made({.gguf = RowFormat::kQ4K, .split_count = 2});
+  const MadeCheckpoint made({.gguf = RowFormat::kQ4_K, .split_count = 2});
   ASSERT_NE(made.info().token_map, nullptr);
   const ScratchDir scratch;
   const std::string packed = Pack(made, scratch);
