@@ -8,6 +8,8 @@
 #include <cstring>
 #include <utility>
 
+#include "base/clock.h"
+
 namespace tiercel {
 namespace {
 

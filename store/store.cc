@@ -1,5 +1,7 @@
 #include "tiercel/store.h"
 
+#include <fmt/format.h>
+
 #include <new>
 #include <utility>
 
