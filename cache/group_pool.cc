@@ -5,9 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
-#include <chrono>
 #include <cstring>
-#include <thread>
+#include <ctime>
 #include <utility>
 
 namespace tiercel {
@@ -21,7 +20,7 @@ constexpr std::uint32_t kSlotsSweptAtOnce = 2048;
 /// Slots that it takes out of use, until it waits for their readers.
 constexpr std::uint32_t kUnlinkedMax = 2 * kSlotsSweptAtOnce;
 /// Of a reader's stay, which is some 100 us at most.
-constexpr std::chrono::microseconds kReaderWait{20};
+constexpr timespec kReaderWait = {.tv_sec = 0, .tv_nsec = 20'000};
 
 }  // namespace
 
@@ -230,7 +229,7 @@ void GroupPool::Unlink(std::uint32_t slot) noexcept {
 void GroupPool::FreeWhenUnread(std::span<const std::uint32_t> slots) noexcept {
   if (slots.empty()) return;
   const std::uint64_t epoch = epochs_.CloseEpoch();
-  while (epochs_.OldestEpoch() <= epoch) std::this_thread::sleep_for(kReaderWait);
+  while (epochs_.OldestEpoch() <= epoch) nanosleep(&kReaderWait, nullptr);
   MutexLock lock(mutex_);
   for (const std::uint32_t slot : slots) FreeSlot(slot);
 }
