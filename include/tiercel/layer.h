@@ -185,6 +185,12 @@ template <typename T>
                                      std::span<const std::uint8_t> dead,
                                      RowGradients<T>& gradients);
 
+/// An Engram layer of a checkpoint; V4.1's rounds as V4.1 does.
+struct LoadedFusion {
+  FusionShape shape;
+  FusionWeights<float> weights;
+};
+
 /// Reads the weights of the Engram layer of block `layer_id` from a checkpoint (see
 /// InspectCheckpoint), under the names and in the types of its model: E4M3 with 32 x 32
 /// block scales, bf16 or float32. Blocks; takes the weights' memory twice.
@@ -192,10 +198,6 @@ template <typename T>
 /// Errors: as InspectCheckpoint; kNotFound (a layer without a table, a tensor that is not
 /// there: checkpoints made with tables alone have none), kInvalidArgument (a tensor of
 /// another type or shape than the config's).
-struct LoadedFusion {
-  FusionShape shape;
-  FusionWeights<float> weights;
-};
 [[nodiscard]] Result<LoadedFusion> LoadFusion(const std::string& path, std::uint32_t layer_id);
 
 }  // namespace tiercel

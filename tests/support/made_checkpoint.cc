@@ -16,7 +16,7 @@ MadeCheckpoint::MadeCheckpoint(const Options& options) : path_(scratch_.File("ch
   make.seed = 7;
   make.out_dir = path_;
   make.fp8 = options.fp8;
-  make.tables_only = true;
+  make.tables_only = options.tables_only;
   TIERCEL_CHECK(MakeCheckpoint(make).ok());
   Result<CheckpointInfo> info = InspectCheckpoint(path_);
   TIERCEL_CHECK(info.ok());

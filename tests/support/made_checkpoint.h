@@ -21,6 +21,7 @@ class MadeCheckpoint {
     CheckpointModel like = CheckpointModel::kDeepSeekV41Flash;
     std::uint64_t shrink = 20000;
     bool fp8 = false;
+    bool tables_only = true;
   };
   explicit MadeCheckpoint(const Options& options);
 
