@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "store/checkpoint_match.h"
 #include "store/checkpoint_shards.h"
+#include "store/packed_manifest.h"
 #include "store/safetensors.h"
 #include "store/synthetic.h"
 
@@ -325,6 +326,7 @@ void DropUnusedFiles(CheckpointInfo& info) {
 }  // namespace
 
 Result<CheckpointInfo> InspectCheckpoint(const std::string& path) {
+  if (IsPackedTable(path)) return InspectPacked(path);
   Result<CheckpointPlace> place = LocateCheckpoint(path);
   if (!place.ok()) return std::move(place).TakeStatus();
   const std::string& directory = place.value().directory;

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/spin.h"
+#include "store/generation_lock.h"
 #include "store/store_impl.h"
 
 namespace tiercel {
@@ -86,7 +87,10 @@ Result<Layout> MakeLayout(const CheckpointInfo& checkpoint,
   const auto add_space = [&layout](std::uint32_t layer_index, std::uint32_t order_index,
                                    std::uint32_t row_count) {
     const std::uint32_t size_bytes = row_count * layout.layers[layer_index].row_size_bytes;
-    layout.spaces.push_back(Space{layer_index, order_index, row_count, size_bytes});
+    layout.spaces.push_back({.layer_index = layer_index,
+                             .order_index = order_index,
+                             .row_count = row_count,
+                             .size_bytes = size_bytes});
     layout.space_size_bytes_max = std::max(layout.space_size_bytes_max, size_bytes);
     return static_cast<std::uint32_t>(layout.spaces.size() - 1);
   };
@@ -99,6 +103,8 @@ Result<Layout> MakeLayout(const CheckpointInfo& checkpoint,
   layout.group_space_count = static_cast<std::uint32_t>(layout.spaces.size());
   for (std::uint32_t i = 0; i < layout.layers.size(); ++i) {
     layout.layers[i].single_space = add_space(i, Space::kSingleRows, 1);
+    layout.layers[i].base_space = add_space(i, Space::kSingleRows, 1);
+    layout.spaces.back().base_rows = true;
   }
   return layout;
 }
@@ -131,12 +137,18 @@ std::uint32_t DiskCount(const std::vector<TableFile>& files) {
   return static_cast<std::uint32_t>(std::clamp<std::size_t>(disks.size(), 1, 64));
 }
 
-std::uint32_t PartSizeBytesMax(const CheckpointInfo& checkpoint) {
-  std::uint32_t size_bytes = 1;
-  for (const LayerTable& table : checkpoint.layers) {
-    for (const RowPart& part : table.parts) size_bytes = std::max(size_bytes, part.size_bytes);
+/// Whether the rows that are to be served are there: a packed shard has a rank's alone.
+Status CheckShard(const CheckpointInfo& checkpoint, HeadShard shard) {
+  if (!checkpoint.packed || checkpoint.packed->shard.count == 1 ||
+      checkpoint.packed->shard == shard) {
+    return {};
   }
-  return size_bytes;
+  return Status(
+      StatusCode::kInvalidArgument,
+      fmt::format("{} holds head shard {}/{} alone: open it with that shard "
+                  "(StoreOptions::shard, --shard {}/{})",
+                  checkpoint.path, checkpoint.packed->shard.rank, checkpoint.packed->shard.count,
+                  checkpoint.packed->shard.rank, checkpoint.packed->shard.count));
 }
 
 std::vector<std::string> PathsOf(const CheckpointInfo& checkpoint) {
@@ -160,22 +172,40 @@ Result<ReadSettings> SettingsFor(const CheckpointInfo& checkpoint, const StoreOp
 
 }  // namespace
 
-Result<std::unique_ptr<Store>> Store::Open(const std::string& path, const StoreOptions& options) {
+namespace {
+
+Result<std::unique_ptr<Store>> OpenInspected(CheckpointInfo checkpoint,
+                                             const StoreOptions& options) {
   const EngineChoice choice = ChoiceOf(options.engine);
+  Result<ReadSettings> settings = SettingsFor(checkpoint, options, choice);
+  if (!settings.ok()) return std::move(settings).TakeStatus();
+  StoreOptions settled = options;
+  settled.queue_depth = settings.value().queue_depth;
+  settled.read_block_bytes = settings.value().block_bytes;
+  return OpenStoreOn(
+      std::move(checkpoint), settled,
+      [choice](const std::vector<std::string>& paths, const DeviceOptions& device) {
+        return OpenDevice(choice, paths, device);
+      },
+      std::move(settings.value().profile_paths));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Store>> Store::Open(const std::string& path, const StoreOptions& options) {
   try {
-    Result<CheckpointInfo> checkpoint = InspectCheckpoint(path);
-    if (!checkpoint.ok()) return std::move(checkpoint).TakeStatus();
-    Result<ReadSettings> settings = SettingsFor(checkpoint.value(), options, choice);
-    if (!settings.ok()) return std::move(settings).TakeStatus();
-    StoreOptions settled = options;
-    settled.queue_depth = settings.value().queue_depth;
-    settled.read_block_bytes = settings.value().block_bytes;
-    return OpenStoreOn(
-        std::move(checkpoint).value(), settled,
-        [choice](const std::vector<std::string>& paths, const DeviceOptions& device) {
-          return OpenDevice(choice, paths, device);
-        },
-        std::move(settings.value().profile_paths));
+    std::uint64_t generation = 0;
+    while (true) {
+      Result<CheckpointInfo> checkpoint = InspectCheckpoint(path);
+      if (!checkpoint.ok()) return std::move(checkpoint).TakeStatus();
+      const std::uint64_t inspected =
+          checkpoint.value().packed ? checkpoint.value().packed->generation : 0;
+      Result<std::unique_ptr<Store>> store = OpenInspected(std::move(checkpoint).value(), options);
+      if (store.ok() || inspected <= generation) return store;
+      // The files may have been those of a generation that a compaction replaced meanwhile:
+      // the error is worth something if there is no newer one.
+      generation = inspected;
+    }
   } catch (const std::bad_alloc&) {
     return Status(StatusCode::kResourceExhausted, fmt::format("no memory to open {}", path));
   } catch (const std::system_error& error) {  // A thread that cannot be started.
@@ -196,7 +226,8 @@ Status LoadScales(Store::Impl& impl, const std::function<void(std::string_view)>
     const std::vector<RowRange> rows = RowsInReach(impl.checkpoint.recipe, index);
     for (std::uint32_t part = 1; part < table.parts.size(); ++part) {
       Result<std::unique_ptr<ResidentPart>> resident =
-          ResidentPart::Load(impl.checkpoint.files, table.parts[part], rows, log);
+          ResidentPart::Load(impl.checkpoint.files, table.parts[part], rows,
+                             impl.checksums ? &*impl.checksums : nullptr, log);
       if (!resident.ok()) return std::move(resident).TakeStatus();
       impl.locator.SetResident(i, part, std::move(resident).value());
     }
@@ -221,6 +252,7 @@ Status StartIoThreads(Store::Impl& impl, const StoreOptions& options,
                                     .fetches = *impl.fetches,
                                     .cache = *impl.cache,
                                     .counters = impl.counters,
+                                    .overlay = impl.overlay.get(),
                                     .read_attempts_max = options.read_attempts_max,
                                     .background_depth = BackgroundDepth(options),
                                     .may_spin = SpinningCores() > 0,
@@ -244,6 +276,13 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
   StoreOptions options = wanted;
   options.queue_depth = ReadSettingsOf(wanted).queue_depth;
   if (options.io_thread_count == 0) options.io_thread_count = DiskCount(checkpoint.files);
+  if (Status status = CheckShard(checkpoint, options.shard); !status.ok()) return status;
+  Result<FileDescriptor> generation_lock = HoldGeneration(checkpoint);
+  if (!generation_lock.ok()) return std::move(generation_lock).TakeStatus();
+  Result<std::optional<ChecksumSidecar>> checksums =
+      ChecksumSidecar::Find(checkpoint, options.checksums, options.checksums_path);
+  if (!checksums.ok()) return std::move(checksums).TakeStatus();
+  StateCatalogue catalogue = CatalogueOf(checkpoint);
   // From here on the recipe is that of the shard: its heads are all that there are.
   Result<Recipe> recipe = ShardRecipe(checkpoint.recipe, options.shard);
   if (!recipe.ok()) return NotAShard(checkpoint.path, recipe.status());
@@ -256,6 +295,9 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
                                             std::move(layout).value());
   const auto log = MakeLog(options.log);
 
+  impl->checksums = std::move(checksums).value();
+  impl->generation_lock = std::move(generation_lock).value();
+  if (impl->checksums) impl->locator.SetChecksums(&*impl->checksums);
   impl->open_device = open_device;
   impl->read_attempts_max = options.read_attempts_max;
   impl->disk_profile = std::move(profile_paths);
@@ -263,7 +305,7 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
   Result<OpenedDevice> opened =
       open_device(PathsOf(impl->checkpoint),
                   DeviceOptions{.depth = options.queue_depth,
-                                .read_size_bytes_max = PartSizeBytesMax(impl->checkpoint),
+                                .read_size_bytes_max = impl->locator.read_size_bytes_max(),
                                 .block_bytes = options.read_block_bytes,
                                 .io_poll = options.io_poll,
                                 .submission_poll = options.submission_poll});
@@ -274,8 +316,18 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
                     impl->opened.fallback_reason));
   }
 
-  Result<MemoryPlan> plan = PlanMemory(options, impl->checkpoint, impl->layout,
-                                       impl->locator.part_count_max(), *impl->opened.device);
+  if (Status status = OpenOverlay(*impl, options, catalogue, log); !status.ok()) return status;
+  if (impl->overlay != nullptr) {
+    // A compaction switches the manifest before it empties the overlay: if this is still the
+    // generation, no row was taken out before the overlay was opened.
+    Result<FileDescriptor> still_held = HoldGeneration(impl->checkpoint);
+    if (!still_held.ok()) return std::move(still_held).TakeStatus();
+  }
+  Result<MemoryPlan> plan =
+      PlanMemory(options, impl->checkpoint, impl->layout, impl->locator.part_count_max(),
+                 {.checksum_bytes = impl->checksums ? impl->checksums->memory_bytes() : 0,
+                  .overlay_bytes = impl->plan.overlay_bytes},
+                 *impl->opened.device);
   if (!plan.ok()) return std::move(plan).TakeStatus();
   impl->plan = plan.value();
   GroupCacheOptions cache_options{.budget_bytes = impl->plan.cache_bytes};
@@ -301,7 +353,9 @@ Result<std::unique_ptr<Store>> OpenStoreOn(CheckpointInfo checkpoint, const Stor
   if (impl->plan.scale_bytes > 0) {
     if (Status status = LoadScales(*impl, log); !status.ok()) return status;
   }
+  if (impl->overlay != nullptr) impl->overlay->SetCache(*impl->cache);
   if (Status status = StartIoThreads(*impl, options, log); !status.ok()) return status;
+  if (Status status = CheckOverlay(*impl, std::move(catalogue)); !status.ok()) return status;
   return std::unique_ptr<Store>(new Store(std::move(impl)));
 }
 
@@ -419,6 +473,7 @@ StoreStats Store::Stats() const {
   stats.dram_budget_bytes = impl.plan.budget_bytes;
   stats.cache_bytes = impl.cache->memory_bytes();
   stats.resident_scale_bytes = impl.locator.resident_bytes();
+  stats.checksum_bytes = impl.plan.checksum_bytes;
   stats.read_buffer_bytes = impl.plan.read_bytes;
   stats.ticket_bytes = impl.plan.ticket_bytes;
   stats.tickets = impl.tickets->tickets_in_use();
@@ -430,6 +485,10 @@ StoreStats Store::Stats() const {
   stats.read_block_bytes = impl.opened.device->Blocks({.size_bytes = 1}).size_bytes;
   stats.disk_profile = impl.disk_profile;
   stats.cache_description = impl.cache->description();
+  if (impl.overlay != nullptr) {
+    stats.overlay = impl.overlay->Stats();
+    stats.overlay.memory_bytes = impl.plan.overlay_bytes;
+  }
   return stats;
 }
 

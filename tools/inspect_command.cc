@@ -5,11 +5,14 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "tiercel/checkpoint.h"
 #include "tools/command.h"
 #include "tools/command_line.h"
+#include "tools/state_report.h"
 
 namespace tiercel::tools {
 namespace {
@@ -23,6 +26,7 @@ struct InspectFlags {
   std::string path;
   bool all = false;
   bool json = false;
+  std::string state;
 };
 
 Json RecipeJson(const RecipeParameters& parameters, std::uint32_t column_count) {
@@ -193,10 +197,20 @@ void PrintReport(const CheckpointInfo& info, bool all) {
 Result<ExitCode> RunInspect(const InspectFlags& flags) {
   Result<CheckpointInfo> info = InspectCheckpoint(flags.path);
   if (!info.ok()) return ErrorOf(info);
+  const std::string state_path = flags.state.empty() ? DefaultStatePath(flags.path) : flags.state;
+  std::optional<StateInfo> state;
+  if (!flags.state.empty() || StateExists(state_path)) {
+    Result<StateInfo> inspected = InspectState(state_path);
+    if (!inspected.ok()) return ErrorOf(inspected);
+    state = std::move(inspected).value();
+  }
   if (flags.json) {
-    Print(InspectJson(info.value()).dump() + "\n");
+    Json json = InspectJson(info.value());
+    json["state"] = state.has_value() ? StateJson(*state) : Json(nullptr);
+    Print(json.dump() + "\n");
   } else {
     PrintReport(info.value(), flags.all);
+    if (state.has_value()) Print(StateText(*state));
   }
   return ExitCode::kOk;
 }
@@ -209,6 +223,8 @@ Command AddInspectCommand(CLI::App& program) {
       program.add_subcommand("inspect", "What a checkpoint's Engram tables are, and where");
   app->add_option("PATH", flags->path, "Checkpoint directory, or a .safetensors file")->required();
   app->add_flag("--all", flags->all, "List every extent");
+  app->add_option("--state", flags->state, "State directory, instead of the table's own")
+      ->type_name("DIR");
   app->add_flag("--json", flags->json, "Print all of it as JSON");
   return {.app = app, .run = [flags] { return RunInspect(*flags); }};
 }

@@ -12,6 +12,7 @@
 #include "tools/command_line.h"
 #include "tools/model_flags.h"
 #include "tools/progress.h"
+#include "tools/write_report.h"
 
 namespace tiercel::tools {
 namespace {
@@ -42,9 +43,7 @@ void PrintReport(const MakeCheckpointFlags& flags, const MakeCheckpointReport& r
   Print(fmt::format("{}: {} in {} file{}, {} rows\n", flags.out_dir,
                     FormatBytes(static_cast<double>(report.bytes_written)), report.file_count,
                     report.file_count == 1 ? "" : "s", FormatCount(report.row_count)));
-  Print(fmt::format("written in {} at {}/s {}\n", FormatSeconds(seconds), FormatBytes(rate),
-                    report.direct_io ? "with O_DIRECT"
-                                     : "through the page cache: the file system has no O_DIRECT"));
+  Print(FormatWritten(report.bytes_written, seconds, report.direct_io));
 }
 
 Result<ExitCode> RunMakeCheckpoint(const MakeCheckpointFlags& flags) {

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <string>
 
@@ -12,6 +11,7 @@
 #include "tiercel/row_format.h"
 #include "tiercel/status.h"
 #include "tiercel/types.h"
+#include "tiercel/verify.h"
 
 namespace tiercel {
 
@@ -24,10 +24,6 @@ namespace tiercel {
 /// Never blocks or allocates.
 void SyntheticRow(std::uint64_t seed, std::uint32_t layer_id, RowId row, const RowShape& shape,
                   std::span<std::byte> row_bytes) noexcept;
-
-/// Called now and then on long work with what is done and the whole, in bytes.
-/// Returning false stops the work with kCancelled.
-using Progress = std::function<bool(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
 
 /// What MakeCheckpoint imitates.
 enum class CheckpointModel : std::uint8_t { kDeepSeekV41Flash, kQwen38FlashNext, kEngramDemo };
@@ -70,21 +66,8 @@ struct MakeCheckpointReport {
 /// kPermissionDenied, kIoError, kCancelled.
 [[nodiscard]] Result<MakeCheckpointReport> MakeCheckpoint(const MakeCheckpointOptions& options);
 
-struct VerifyReport {
-  std::uint64_t rows_checked = 0;  ///< Every row once, readable or not.
-  /// Rows with a part that differs. One whose values and scales both differ counts
-  /// twice: they lie apart and are read apart.
-  std::uint64_t rows_different = 0;
-  std::uint64_t rows_unreadable = 0;  ///< Counted in the same way.
-  /// The first few rows that differ or could not be read, in words.
-  std::vector<std::string> findings;
-};
-
-/// Reads every row of a made checkpoint, in file order at disk speed, and checks
-/// it against SyntheticRow.
-///
-/// Errors: kInvalidArgument (not a made checkpoint), kPermissionDenied, kIoError (no
-/// file can be opened), kCancelled. Damage is not an error but a finding.
+/// VerifyTable() of a checkpoint that must have been made by MakeCheckpoint(), or packed
+/// from such a one. Errors: as there; kInvalidArgument (it was not).
 [[nodiscard]] Result<VerifyReport> VerifySynthetic(const CheckpointInfo& checkpoint,
                                                    const Progress& progress);
 

@@ -80,6 +80,14 @@ enum {
   TIERCEL_SCALES_DISK = 2       ///< On disk: two reads a row.
 };
 
+/// What a store makes of a state directory with updated rows.
+enum {
+  TIERCEL_UPDATES_AUTO = 0,       ///< READ_ONLY where there is a state, else OFF.
+  TIERCEL_UPDATES_OFF = 1,        ///< The rows of the table's own files.
+  TIERCEL_UPDATES_READ_ONLY = 2,  ///< Updated rows as of the opening.
+  TIERCEL_UPDATES_READ_WRITE = 3  ///< tiercel_store_update() works; one store at a time.
+};
+
 /// Pages of the DRAM cache.
 enum {
   TIERCEL_PAGES_TRANSPARENT_HUGE = 0,  ///< Huge where the kernel grants them.
@@ -199,7 +207,20 @@ typedef struct tiercel_store_options {
   /// Groups that queued tickets are known to read, 13 B each out of the cache's memory.
   /// UINT64_MAX: a 128th of that. 0: the queue is not looked at.
   uint64_t prefetch_expected_groups_max;
+  const char* state_path;     ///< NULL: the state directory of the table itself.
+  uint64_t overlay_rows_max;  ///< Updated rows at most. 0: what a 64th of the budget holds.
+  uint32_t updates;           ///< TIERCEL_UPDATES_AUTO.
+  uint32_t reserved;          ///< 0
 } tiercel_store_options;
+
+/// One row to be replaced.
+typedef struct tiercel_row_update {
+  uint32_t layer_id;
+  uint32_t reserved;  ///< 0
+  uint64_t row;
+  const void* bytes;  ///< The stored row, all parts of it.
+  size_t byte_count;  ///< Exactly as many as a stored row has.
+} tiercel_row_update;
 
 /// Consecutive tokens of one sequence, and what came right before them.
 typedef struct tiercel_token_run {

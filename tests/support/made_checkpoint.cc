@@ -13,7 +13,7 @@ MadeCheckpoint::MadeCheckpoint(const Options& options) : path_(scratch_.File("ch
   MakeCheckpointOptions make;
   make.like = options.like;
   make.shrink = options.shrink;
-  make.seed = 7;
+  make.seed = options.seed;
   make.out_dir = path_;
   make.fp8 = options.fp8;
   make.tables_only = options.tables_only;

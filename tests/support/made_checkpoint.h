@@ -22,6 +22,7 @@ class MadeCheckpoint {
     std::uint64_t shrink = 20000;
     bool fp8 = false;
     bool tables_only = true;
+    std::uint64_t seed = 7;
   };
   explicit MadeCheckpoint(const Options& options);
 
