@@ -81,6 +81,7 @@ struct StoreFlags {
 [[nodiscard]] Command AddMakeCheckpointCommand(CLI::App& program);
 [[nodiscard]] Command AddPackCommand(CLI::App& program);
 [[nodiscard]] Command AddPlanCommand(CLI::App& program);
+[[nodiscard]] Command AddPlanModelCommand(CLI::App& program);
 [[nodiscard]] Command AddReplayCommand(CLI::App& program);
 [[nodiscard]] Command AddServeBenchCommand(CLI::App& program);
 [[nodiscard]] Command AddTokenMapCommand(CLI::App& program);

@@ -16,7 +16,7 @@ MadeCheckpoint::MadeCheckpoint(const Options& options) : path_(scratch_.File("ch
   make.seed = options.seed;
   make.out_dir = path_;
   make.fp8 = options.fp8;
-  make.tables_only = true;
+  make.tables_only = options.tables_only;
   if (options.gguf) {
     make.format = CheckpointFormat::kGguf;
     make.gguf_row_format = *options.gguf;
