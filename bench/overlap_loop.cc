@@ -73,6 +73,27 @@ class Loop {
     times_.wait_seconds.resize(model.layer_ids.size());
   }
 
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+  ~Loop() {
+    for (StepRows& rows : rows_) {
+      for (StepRows::Layer& layer : rows.layers) {
+        if (model_.release) model_.release(layer.bytes);
+      }
+    }
+  }
+
+  /// Before the first step.
+  Status Prepare() {
+    for (StepRows& rows : rows_) {
+      for (StepRows::Layer& layer : rows.layers) {
+        if (!model_.prepare) continue;
+        if (Status status = model_.prepare(layer.bytes); !status.ok()) return status;
+      }
+    }
+    return {};
+  }
+
   /// Asks for the rows of `step`, the `index`th of all.
   Status Start(Step& step, std::uint64_t index, Urgency urgency) {
     if (fetch_ != OverlapFetch::kTickets) return {};
@@ -101,12 +122,12 @@ class Loop {
         if (Status status = TakeRows(step, index, next); !status.ok()) return status;
         ++next;
       }
-      Timed(times_.compute_seconds, [&] {
-        const Clock::time_point end = Clock::now() + model_.block_time;
-        while (Clock::now() < end) {
-        }
-        return 0;
-      });
+      Status status = Timed(times_.compute_seconds, [&] { return Compute(block, step); });
+      if (!status.ok()) return status;
+    }
+    if (model_.finish) {
+      Status status = Timed(times_.compute_seconds, model_.finish);
+      if (!status.ok()) return status;
     }
     times_.token_count += step.token_count;
     ++times_.step_count;
@@ -117,8 +138,20 @@ class Loop {
   [[nodiscard]] OverlapTimes& times() noexcept { return times_; }
 
  private:
+  Status Compute(std::uint32_t block, const Step& step) {
+    if (model_.compute) return model_.compute(block, step.token_count);
+    const Clock::time_point end = Clock::now() + model_.block_time;
+    while (Clock::now() < end) {
+    }
+    return {};
+  }
+
   /// Has the rows of a layer in place, and reads them as the layer would.
   Status TakeRows(Step& step, std::uint64_t index, std::size_t layer) {
+    if (fetch_ == OverlapFetch::kOnDevice) {
+      if (!model_.use) return {};
+      return Timed(times_.use_seconds, [&] { return model_.use(layer, {}, step.token_count); });
+    }
     StepRows& rows = rows_[index % rows_.size()];
     const std::span<std::byte> bytes = rows.Rows(layer, step.token_count, capacity_);
     Status status = Timed(times_.wait_seconds[layer], [&] {
@@ -128,6 +161,9 @@ class Loop {
       return store_->Lookup(step.runs, {&output, 1}, RowOutput::kBf16);
     });
     if (!status.ok()) return status;
+    if (model_.use) {
+      return Timed(times_.use_seconds, [&] { return model_.use(layer, bytes, step.token_count); });
+    }
     times_.digest = Timed(times_.use_seconds, [&] {
       std::uint64_t digest = times_.digest;
       for (std::size_t i = 0; i + 8 <= bytes.size(); i += 8) {
@@ -201,6 +237,7 @@ Result<OverlapTimes> RunDecode(Store* store, std::span<const std::int32_t> token
                                const OverlapModel& model, OverlapFetch fetch,
                                const DecodeOptions& options) {
   Loop loop(store, model, fetch, options.stream_count, 1);
+  if (Status status = loop.Prepare(); !status.ok()) return status;
   struct Stream {
     OverlapSequence sequence;
     std::uint64_t at = 0;
@@ -232,6 +269,7 @@ Result<OverlapTimes> RunPrefill(Store* store, std::span<const std::int32_t> toke
                                 const OverlapModel& model, OverlapFetch fetch,
                                 const PrefillOptions& options) {
   Loop loop(store, model, fetch, options.step_tokens, options.ahead + 1);
+  if (Status status = loop.Prepare(); !status.ok()) return status;
   const std::size_t history = HistoryOf(store);
   std::vector<Step> steps;
   std::size_t at_sequence = 0;

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -35,6 +36,7 @@ enum class OverlapFetch : std::uint8_t {
   kNone,      ///< Not at all: the model has no Engram layers.
   kTickets,   ///< Asked for when the step's tokens are known, waited for in front of the layer.
   kBlocking,  ///< Looked up in front of the layer.
+  kOnDevice,  ///< They are where the layer computes; it takes what is there.
 };
 
 /// A model that computes, by its times.
@@ -42,6 +44,17 @@ struct OverlapModel {
   std::uint32_t block_count = 16;
   std::chrono::nanoseconds block_time = std::chrono::milliseconds(8);
   std::vector<std::uint32_t> layer_ids;  ///< Blocks with a table, rising.
+  // What a step does, where it is more than to spin for block_time and to read its rows. Each
+  // may only queue its work: `finish` waits for all of it.
+  /// Called for each place of rows, before the first step and after the last: to pin it.
+  std::function<Status(std::span<std::byte> rows)> prepare;
+  std::function<void(std::span<std::byte> rows)> release;
+  std::function<Status(std::uint32_t block, std::size_t token_count)> compute;
+  ///   index  of the layer in layer_ids.
+  ///   rows   as bf16, shape [token_count, columns, dim]; none for kOnDevice.
+  std::function<Status(std::size_t index, std::span<const std::byte> rows, std::size_t token_count)>
+      use;
+  std::function<Status()> finish;
 };
 
 /// Where the time of a loop went. All of one thread, the engine's.
@@ -50,7 +63,7 @@ struct OverlapTimes {
   std::uint64_t step_count = 0;
   double seconds = 0.0;
   double planned_seconds = 0.0;      ///< Of the blocks, by the model.
-  double compute_seconds = 0.0;      ///< Of the blocks, as it came.
+  double compute_seconds = 0.0;      ///< Of the blocks, as it came; with OverlapModel::finish.
   double start_seconds = 0.0;        ///< In Start().
   std::vector<double> wait_seconds;  ///< Shape [layers]: in Wait(), or in Lookup().
   double use_seconds = 0.0;          ///< The layers read their rows.
