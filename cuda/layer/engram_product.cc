@@ -64,6 +64,16 @@ Status BfloatProduct::Init(bool has_bias) {
         cublasLtMatmulPreferenceSetAttribute(preference_, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                              &workspace_bytes, sizeof(workspace_bytes));
   }
+  // Callers' memory is aligned to 16 bytes; what cuBLASLt takes for granted is 256.
+  for (const cublasLtMatmulPreferenceAttributes_t matrix :
+       {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
+    const std::uint32_t alignment_bytes = 16;
+    if (status == CUBLAS_STATUS_SUCCESS) {
+      status = cublasLtMatmulPreferenceSetAttribute(preference_, matrix, &alignment_bytes,
+                                                    sizeof(alignment_bytes));
+    }
+  }
   return BlasStatus(status, "setting up the layer's product");
 }
 
@@ -106,13 +116,13 @@ Result<const BfloatProduct::Plan*> BfloatProduct::PlanFor(std::uint32_t row_coun
 Status BfloatProduct::RunAsync(const std::uint16_t* x, std::uint32_t row_count,
                                const std::uint16_t* w, const std::uint16_t* bias, std::uint16_t* y,
                                cudaStream_t stream) {
-  Result<const Plan*> plan = PlanFor(row_count);
-  if (!plan.ok()) return std::move(plan).TakeStatus();
-  if (bias != nullptr) {
+  if (bias != nullptr) {  // Before the algorithm is looked for, which may depend on it.
     const cublasStatus_t status = cublasLtMatmulDescSetAttribute(
         product_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias));
     if (status != CUBLAS_STATUS_SUCCESS) return BlasStatus(status, "setting the product's bias");
   }
+  Result<const Plan*> plan = PlanFor(row_count);
+  if (!plan.ok()) return std::move(plan).TakeStatus();
   const float one = 1.0F;
   const float zero = 0.0F;
   return BlasStatus(cublasLtMatmul(handle_, product_, &one, w, w_, x, plan.value()->x, &zero, y,

@@ -100,7 +100,7 @@ class ReferenceModel {
   [[nodiscard]] static Result<ReferenceModel> Load(const ModelConfig& config,
                                                    const std::string& path);
   /// Writes the weights as float32 to a safetensors file, docs/layer.md has the names. The
-  /// file appears when all of it is on disk. Errors: as WriteOutput: kResourceExhausted,
+  /// file appears when all of it is on disk. Errors: kResourceExhausted (the disk is full),
   /// kPermissionDenied, kNotFound, kIoError.
   [[nodiscard]] Status Save(const std::string& path) const;
 
