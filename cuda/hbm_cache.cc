@@ -155,14 +155,12 @@ Result<std::unique_ptr<Lane>> HbmCache::MakeLane(std::uint32_t token_capacity) {
     MapLane(*lane);
   }
   for (auto& part : lane->layers) {
-    for (HbmEvent* event : {&part->gathered, &part->uploaded}) {
-      if (!failure.ok()) break;
-      Result<HbmEvent> made = device_->CreateEvent();
-      if (made.ok()) {
-        *event = made.value();
-      } else {
-        failure = std::move(made).TakeStatus();
-      }
+    if (!failure.ok()) break;
+    Result<HbmEvent> made = device_->CreateEvent();
+    if (made.ok()) {
+      part->gathered = made.value();
+    } else {
+      failure = std::move(made).TakeStatus();
     }
   }
   if (failure.ok()) return lane;
@@ -185,9 +183,7 @@ void HbmCache::MapLane(Lane& lane) noexcept {
 
 void HbmCache::FreeLane(Lane& lane) noexcept {
   for (auto& part : lane.layers) {
-    for (const HbmEvent& event : {part->gathered, part->uploaded}) {
-      if (event.handle != nullptr) device_->DestroyEvent(event);
-    }
+    if (part->gathered.handle != nullptr) device_->DestroyEvent(part->gathered);
   }
   if (lane.counters != nullptr) device_->FreeDevice(lane.counters);
   if (lane.memory.host != nullptr) device_->FreeMapped(lane.memory);
@@ -205,8 +201,14 @@ void HbmCache::Close() noexcept {
   // Whatever it says: what runs no more reads nothing more.
   (void)device_->Synchronize();
   for (auto& lane : lanes_) {
-    for (auto& part : lane->layers) part->ticket = Ticket();
+    for (auto& part : lane->layers) {
+      part->ticket = Ticket();
+      if (part->upload != nullptr) device_->DestroyEvent(part->upload->ended);
+    }
     FreeLane(*lane);
+  }
+  for (const auto* list : {&uploads_, &free_uploads_}) {
+    for (const auto& upload : *list) device_->DestroyEvent(upload->ended);
   }
   lanes_.clear();
   if (upload_stream_.handle != nullptr) device_->DestroyStream(upload_stream_);

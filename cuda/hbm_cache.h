@@ -107,6 +107,7 @@ class HbmCache : public std::enable_shared_from_this<HbmCache> {
   [[nodiscard]] Status Fetch(Lane& lane, LaneLayer& part, const HbmOutput& output)
       TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Status Upload(LaneLayer& part) TIERCEL_REQUIRES(mutex_);
+  [[nodiscard]] Result<std::unique_ptr<PendingUpload>> TakeUpload() TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Status Enqueue(Lane& lane, HbmStream stream) TIERCEL_REQUIRES(mutex_);
 
   // hbm_reap.cc
@@ -115,7 +116,7 @@ class HbmCache : public std::enable_shared_from_this<HbmCache> {
   void ReapLayer(LaneLayer& part) TIERCEL_REQUIRES(mutex_);
   void Undo(LaneLayer& part) TIERCEL_REQUIRES(mutex_);
   void CancelLayer(LaneLayer& part) TIERCEL_REQUIRES(mutex_);
-  [[nodiscard]] bool UploadEnded(LaneLayer& part) TIERCEL_REQUIRES(mutex_);
+  void ReapUploads() TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Status StatusOf(const LaneLayer& part) const TIERCEL_REQUIRES(mutex_);
 
   Store& store_;
@@ -139,6 +140,8 @@ class HbmCache : public std::enable_shared_from_this<HbmCache> {
   std::vector<std::uint64_t> mixes_ TIERCEL_GUARDED_BY(mutex_);
   std::vector<std::uint8_t> dead_ TIERCEL_GUARDED_BY(mutex_);
   std::vector<RowId> rows_ TIERCEL_GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<PendingUpload>> uploads_ TIERCEL_GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<PendingUpload>> free_uploads_ TIERCEL_GUARDED_BY(mutex_);
   std::vector<HbmCopy> copies_ TIERCEL_GUARDED_BY(mutex_);
 };
 

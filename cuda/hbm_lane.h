@@ -56,12 +56,26 @@ class MissTable {
   std::uint32_t stamp_ = 0;
 };
 
+/// Groups of one layer of a batch on their way into slots by copy engine. Outlives the batch:
+/// a lane need not wait for it.
+struct PendingUpload {
+  struct Fill {
+    std::uint32_t slot = 0;
+    std::uint32_t space = 0;
+    std::uint64_t key = 0;
+    bool good = false;  ///< All rows of the group could be had.
+  };
+  HbmEvent ended;
+  Range staging;
+  std::vector<Fill> fills;
+};
+
 /// One layer of a lane: fixed memory for the layer's part of one batch at a time.
 ///
 /// Life of a batch in it: planned and started under the cache's lock; `flag` is set by
 /// whichever thread brings the last missed row (or at once); the gather runs when its stream
 /// gets there and writes `done`; then, under the lock again, it is reaped: slots unpinned,
-/// filled slots published, staging given back.
+/// filled slots published, staging given back (or handed to the upload).
 struct LaneLayer {
   LaneLayer(std::uint32_t layer_slot, std::size_t groups_max, std::uint32_t rows_per_group);
 
@@ -79,7 +93,6 @@ struct LaneLayer {
   Mapped<std::uint32_t> done;  ///< Sequence of the last batch that was gathered.
   std::uint32_t* arrivals = nullptr;
   HbmEvent gathered;
-  HbmEvent uploaded;  ///< HbmUpload::kCopyEngine alone.
 
   // Of the batch.
   MissTable misses;
@@ -87,9 +100,9 @@ struct LaneLayer {
   std::vector<Fill> fills;
   std::vector<RowStatus> staged_status;  ///< Shape [misses, heads].
   Range staging;
-  Ticket ticket;          ///< Of the misses.
-  bool enqueued = false;  ///< The gather is on a stream, or in a graph.
-  bool upload_enqueued = false;
+  Ticket ticket;                          ///< Of the misses.
+  std::unique_ptr<PendingUpload> upload;  ///< HbmUpload::kCopyEngine: it is on its stream.
+  bool enqueued = false;                  ///< The gather is on a stream, or in a graph.
   bool cancelled = false;
   bool in_flight = false;  ///< Planned and not reaped yet.
 

@@ -12,6 +12,7 @@
 namespace tiercel {
 
 void HbmCache::ReapAll() {
+  ReapUploads();
   for (auto& lane : lanes_) {
     if (lane->state != Lane::State::kFree) Reap(*lane);
   }
@@ -24,43 +25,67 @@ void HbmCache::Reap(Lane& lane) {
   lane.state = Lane::State::kFree;
 }
 
-bool HbmCache::UploadEnded(LaneLayer& part) {
-  if (!part.upload_enqueued) return true;
-  const Result<bool> ended = device_->QueryEvent(part.uploaded);
-  return ended.ok() && ended.value();  // Of a broken device nothing is taken back.
+/// Publishes what copy engines have brought.
+void HbmCache::ReapUploads() {
+  for (std::size_t i = 0; i < uploads_.size();) {
+    const Result<bool> ended = device_->QueryEvent(uploads_[i]->ended);
+    if (!ended.ok() || !ended.value()) {  // Of a broken device nothing is taken back.
+      ++i;
+      continue;
+    }
+    PendingUpload& upload = *uploads_[i];
+    for (const PendingUpload::Fill& fill : upload.fills) {
+      if (fill.good) {
+        (void)directory_->Publish(fill.slot, fill.space, fill.key);
+      } else {
+        directory_->Return(fill.slot);
+      }
+    }
+    upload.fills.clear();
+    staging_.Give(upload.staging);
+    free_uploads_.push_back(std::move(uploads_[i]));
+    if (i + 1 < uploads_.size()) uploads_[i] = std::move(uploads_.back());
+    uploads_.pop_back();
+  }
 }
 
 void HbmCache::ReapLayer(LaneLayer& part) {
   if (!part.in_flight) return;
-  if (part.enqueued && !part.Gathered()) return;
-  if (!part.Staged() || !UploadEnded(part)) return;
-  const bool filled =
-      !part.cancelled &&
-      (options_.upload == HbmUpload::kCopyEngine ? part.upload_enqueued : part.enqueued);
+  if ((part.enqueued && !part.Gathered()) || !part.Staged()) return;
   for (const std::uint32_t slot : part.pinned) directory_->Unpin(slot);
   part.pinned.clear();
+  // Slots that were to be filled and are not on a stream are as they were.
+  std::unique_ptr<PendingUpload> upload = std::move(part.upload);
+  const bool filled = !part.cancelled && (upload != nullptr || part.enqueued);
   for (const LaneLayer::Fill& fill : part.fills) {
     const MissTable::Miss& miss = part.misses.misses()[fill.number];
     const auto rows =
         std::span(part.staged_status).subspan(std::size_t{fill.number} * head_count_, head_count_);
+    const std::uint32_t space = SpaceOf(part.slot_of_layer, miss.order_index);
     const bool good = filled && std::ranges::all_of(rows, [](RowStatus status) {
                         return status == RowStatus::kOk;
                       });
-    if (good) {
-      (void)directory_->Publish(fill.slot, SpaceOf(part.slot_of_layer, miss.order_index), miss.key);
+    if (upload != nullptr) {
+      upload->fills.push_back({.slot = fill.slot, .space = space, .key = miss.key, .good = good});
+    } else if (good) {
+      (void)directory_->Publish(fill.slot, space, miss.key);
     } else {
       directory_->Return(fill.slot);
     }
   }
   part.fills.clear();
   part.ticket = Ticket();
-  if (part.staging.size > 0) staging_.Give(part.staging);
+  if (upload != nullptr) {
+    upload->staging = part.staging;
+    uploads_.push_back(std::move(upload));
+  } else if (part.staging.size > 0) {
+    staging_.Give(part.staging);
+  }
   part.staging = {};
   part.in_flight = false;
 }
 
-/// Takes back a layer that is not on a stream. Some of it may be so only later, once its
-/// uploads have ended.
+/// Takes back a layer that is not on a stream.
 void HbmCache::Undo(LaneLayer& part) {
   if (!part.in_flight) return;
   CancelLayer(part);
@@ -141,8 +166,7 @@ std::optional<Status> HbmCache::TryStatus(std::uint32_t lane_index, std::uint32_
   }
   Reap(lane);
   const LaneLayer& layer = *part.value();
-  // An upload may still be on its way, which is nothing to the batch.
-  if (layer.in_flight && !(layer.enqueued && layer.Gathered())) {
+  if (layer.in_flight) {
     if (Status health = device_->Health(); !health.ok()) return health;
     return std::nullopt;
   }

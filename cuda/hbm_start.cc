@@ -229,7 +229,6 @@ void HbmCache::Plan(Lane& lane, LaneLayer& part) {
   part.staged_status.clear();
   part.staging = {};
   part.enqueued = lane.fixed;
-  part.upload_enqueued = false;
   part.cancelled = false;
   part.in_flight = true;
   Shared(part.flag).store(0, std::memory_order_release);
@@ -308,6 +307,19 @@ Status HbmCache::Fetch(Lane& lane, LaneLayer& part, const HbmOutput& output) {
   return {};
 }
 
+Result<std::unique_ptr<PendingUpload>> HbmCache::TakeUpload() {
+  if (!free_uploads_.empty()) {
+    std::unique_ptr<PendingUpload> upload = std::move(free_uploads_.back());
+    free_uploads_.pop_back();
+    return upload;
+  }
+  Result<HbmEvent> event = device_->CreateEvent();
+  if (!event.ok()) return std::move(event).TakeStatus();
+  auto upload = std::make_unique<PendingUpload>();
+  upload->ended = event.value();
+  return upload;
+}
+
 /// Copies what is to be filled into its slots, on the tier's own stream.
 Status HbmCache::Upload(LaneLayer& part) {
   if (part.fills.empty()) return {};
@@ -318,16 +330,22 @@ Status HbmCache::Upload(LaneLayer& part) {
                                  std::uint64_t{fill.number} * layer.group_size_bytes,
                        .target = slots_ + std::uint64_t{fill.slot} * slot_size_bytes_});
   }
+  Result<std::unique_ptr<PendingUpload>> upload = TakeUpload();
+  if (!upload.ok()) return std::move(upload).TakeStatus();
   Status status = device_->WaitFlag(part.flag, upload_stream_);
-  if (!status.ok()) return status;  // Nothing is on its way: the slots are returned.
+  if (!status.ok()) {
+    free_uploads_.push_back(std::move(upload).value());
+    return status;  // Nothing is on its way: the slots are returned.
+  }
   status = device_->Copy(copies_, layer.group_size_bytes, upload_stream_);
   if (!status.ok()) part.cancelled = true;  // Some copies may be on their way, none counts.
-  Status recorded = device_->RecordEvent(part.uploaded, upload_stream_);
+  Status recorded = device_->RecordEvent(upload.value()->ended, upload_stream_);
   if (recorded.ok()) {
-    part.upload_enqueued = true;
+    part.upload = std::move(upload).value();
   } else {
     // Nobody can say when the copies end: their slots are lost.
     part.fills.clear();
+    free_uploads_.push_back(std::move(upload).value());
   }
   return status.ok() ? std::move(recorded) : std::move(status);
 }
