@@ -125,6 +125,9 @@ Status HbmCache::Init() {
   MutexLock lock(mutex_);
   directory_ = std::move(directory).value();
   counts_.resize(space_count);
+  if (options_.device_directory) {
+    if (Status status = MakeMirror(); !status.ok()) return status;
+  }
   for (std::uint32_t i = 0; i < options_.tickets_max; ++i) {
     Result<std::unique_ptr<Lane>> lane = MakeLane(options_.tokens_max);
     if (!lane.ok()) return std::move(lane).TakeStatus();
@@ -211,6 +214,11 @@ void HbmCache::Close() noexcept {
     for (const auto& upload : *list) device_->DestroyEvent(upload->ended);
   }
   lanes_.clear();
+  for (const MirrorUpdate& update : mirror_updates_) {
+    if (update.applied.handle != nullptr) device_->DestroyEvent(update.applied);
+  }
+  if (mirror_memory_.host != nullptr) device_->FreeMapped(mirror_memory_);
+  if (mirror_.buckets != nullptr) device_->FreeDevice(mirror_.buckets);
   if (upload_stream_.handle != nullptr) device_->DestroyStream(upload_stream_);
   if (staging_memory_.host != nullptr) device_->FreeMapped(staging_memory_);
   if (slots_ != nullptr) device_->FreeDevice(slots_);
@@ -261,8 +269,10 @@ HbmStats HbmCache::Stats() {
   }
   stats.slot_count = directory_->slot_count();
   stats.slot_size_bytes = slot_size_bytes_;
-  stats.hbm_bytes = stats.slot_count * slot_size_bytes_;
-  stats.host_bytes = staging_memory_.size_bytes + directory_->memory_bytes();
+  stats.hbm_bytes =
+      stats.slot_count * slot_size_bytes_ + mirror_.bucket_count * MirrorTable::kBucketBytes;
+  stats.host_bytes =
+      staging_memory_.size_bytes + mirror_memory_.size_bytes + directory_->memory_bytes();
   for (const auto& lane : lanes_) {
     stats.hbm_bytes += lane->layers.size() * sizeof(std::uint32_t);
     stats.host_bytes += lane->memory.size_bytes;

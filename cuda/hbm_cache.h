@@ -1,8 +1,10 @@
 #ifndef TIERCEL_CUDA_HBM_CACHE_H_
 #define TIERCEL_CUDA_HBM_CACHE_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -48,6 +50,12 @@ class HbmCache : public std::enable_shared_from_this<HbmCache> {
   [[nodiscard]] Status Restart(const HbmTicket& lane, std::span<const TokenRun> runs)
       TIERCEL_EXCLUDES(mutex_);
   [[nodiscard]] Status Cancel(const HbmTicket& ticket) TIERCEL_EXCLUDES(mutex_);
+  [[nodiscard]] Status SyncDirectoryOnStream(HbmStream stream) TIERCEL_EXCLUDES(mutex_);
+  /// What kernels probe. REQUIRES: HbmOptions::device_directory.
+  [[nodiscard]] const MirrorTable& mirror() const noexcept { return mirror_; }
+  [[nodiscard]] const Store& store() const noexcept { return store_; }
+  /// Space of the layer's order 2 in the mirror. Errors: kNotFound.
+  [[nodiscard]] Result<std::uint32_t> FirstSpaceOf(std::uint32_t layer_id) const;
   [[nodiscard]] HbmStats Stats() TIERCEL_EXCLUDES(mutex_);
   /// Cancels all tickets, waits for the device, gives back its memory. Tickets that are
   /// about are of no use any more: kCancelled.
@@ -82,6 +90,7 @@ class HbmCache : public std::enable_shared_from_this<HbmCache> {
   // hbm_cache.cc
   [[nodiscard]] Status Init();
   [[nodiscard]] Status FindLayers();
+  [[nodiscard]] Status MakeMirror() TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Result<std::unique_ptr<Lane>> MakeLane(std::uint32_t token_capacity);
   void MapLane(Lane& lane) noexcept;
   void FreeLane(Lane& lane) noexcept;
@@ -117,6 +126,18 @@ class HbmCache : public std::enable_shared_from_this<HbmCache> {
   void Undo(LaneLayer& part) TIERCEL_REQUIRES(mutex_);
   void CancelLayer(LaneLayer& part) TIERCEL_REQUIRES(mutex_);
   void ReapUploads() TIERCEL_REQUIRES(mutex_);
+
+  // hbm_mirror.cc
+  /// Changes that are on their way to the mirror.
+  struct MirrorUpdate {
+    HbmEvent applied;
+    Mapped<DeviceChange> changes;     ///< Shape [kMirrorChangesMax].
+    std::vector<std::uint32_t> left;  ///< Slots to unpin when it has run.
+    bool under_way = false;
+  };
+  static constexpr std::size_t kMirrorChangesMax = 32768;
+  void ReapMirror() TIERCEL_REQUIRES(mutex_);
+  [[nodiscard]] std::uint32_t WriteChanges(MirrorUpdate& update) TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Status StatusOf(const LaneLayer& part) const TIERCEL_REQUIRES(mutex_);
 
   Store& store_;
@@ -129,6 +150,8 @@ class HbmCache : public std::enable_shared_from_this<HbmCache> {
   std::byte* slots_ = nullptr;  ///< Device memory, shape [slot_count, slot_size_bytes].
   MappedMemory staging_memory_;
   HbmStream upload_stream_;
+  MirrorTable mirror_;
+  MappedMemory mirror_memory_;
 
   Mutex mutex_;
   bool closed_ TIERCEL_GUARDED_BY(mutex_) = false;
@@ -142,6 +165,8 @@ class HbmCache : public std::enable_shared_from_this<HbmCache> {
   std::vector<RowId> rows_ TIERCEL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<PendingUpload>> uploads_ TIERCEL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<PendingUpload>> free_uploads_ TIERCEL_GUARDED_BY(mutex_);
+  std::array<MirrorUpdate, 2> mirror_updates_ TIERCEL_GUARDED_BY(mutex_);
+  std::deque<HbmChange> changes_ TIERCEL_GUARDED_BY(mutex_);  ///< Not on their way yet.
   std::vector<HbmCopy> copies_ TIERCEL_GUARDED_BY(mutex_);
 };
 

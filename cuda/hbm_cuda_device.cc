@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cuda/cuda_status.h"
+#include "cuda/device_hash.h"
 #include "cuda/gather.h"
 
 namespace tiercel {
@@ -91,6 +92,8 @@ class CudaHbmDevice final : public HbmDevice {
   Status WaitFlag(Mapped<std::uint32_t> flag, HbmStream stream) override;
   Status Gather(const GatherArguments& arguments, HbmStream stream) override;
   Status Copy(std::span<const HbmCopy> copies, std::uint64_t size_bytes, HbmStream stream) override;
+  Status ApplyChanges(const MirrorTable& table, const DeviceChange* changes,
+                      std::uint32_t change_count, HbmStream stream) override;
   Status RecordEvent(HbmEvent event, HbmStream stream) override;
   Status WaitEvent(HbmEvent event, HbmStream stream) override;
   Result<bool> QueryEvent(HbmEvent event) override;
@@ -270,6 +273,13 @@ Status CudaHbmDevice::Copy(std::span<const HbmCopy> copies, std::uint64_t size_b
   }
   return {};
 #endif
+}
+
+Status CudaHbmDevice::ApplyChanges(const MirrorTable& table, const DeviceChange* changes,
+                                   std::uint32_t change_count, HbmStream stream) {
+  const CurrentDevice current(device_);
+  return CudaStatus(LaunchApplyChanges(TableOf(table), changes, change_count, StreamOf(stream)),
+                    "launch of an update of the directory");
 }
 
 Status CudaHbmDevice::RecordEvent(HbmEvent event, HbmStream stream) {

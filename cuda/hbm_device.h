@@ -85,6 +85,22 @@ struct HbmCopy {
   std::byte* target = nullptr;
 };
 
+/// A group that came into a slot, or left it, for the mirror of the directory.
+struct DeviceChange {
+  std::uint64_t key = 0;
+  std::uint32_t slot = 0;
+  std::uint16_t space = 0;
+  std::uint16_t added = 0;  ///< 1: came; 0: left.
+};
+static_assert(sizeof(DeviceChange) == 16);
+
+/// The mirror: a hash table in device memory. device_hash.h has its layout.
+struct MirrorTable {
+  static constexpr std::uint64_t kBucketBytes = 128;
+  std::byte* buckets = nullptr;  ///< Shape [bucket_count, kBucketBytes]; zeroed: empty.
+  std::uint32_t bucket_count = 0;
+};
+
 /// A GPU. Calls that name a stream only enqueue; they may be captured where CUDA captures.
 ///
 /// Errors, of all: as CudaStatus() makes them of CUDA's.
@@ -114,6 +130,10 @@ class HbmDevice {
   /// Copies `size_bytes` for each of `copies`, in any order.
   [[nodiscard]] virtual Status Copy(std::span<const HbmCopy> copies, std::uint64_t size_bytes,
                                     HbmStream stream) = 0;
+  /// Takes changes into the mirror: first all that left, then all that came.
+  ///   changes  mapped memory, the device's address; shape [change_count].
+  [[nodiscard]] virtual Status ApplyChanges(const MirrorTable& table, const DeviceChange* changes,
+                                            std::uint32_t change_count, HbmStream stream) = 0;
   [[nodiscard]] virtual Status RecordEvent(HbmEvent event, HbmStream stream) = 0;
   /// What comes after on `stream` runs once what was before RecordEvent() has.
   [[nodiscard]] virtual Status WaitEvent(HbmEvent event, HbmStream stream) = 0;

@@ -13,6 +13,7 @@ namespace tiercel {
 
 void HbmCache::ReapAll() {
   ReapUploads();
+  ReapMirror();
   for (auto& lane : lanes_) {
     if (lane->state != Lane::State::kFree) Reap(*lane);
   }

@@ -47,6 +47,10 @@ Status HbmTier::Cancel(const HbmTicket& ticket) {
   return cache_->Cancel(ticket);
 }
 
+Status HbmTier::SyncDirectoryOnStream(cudaStream_t stream) {
+  return cache_->SyncDirectoryOnStream(HbmStream{stream});
+}
+
 HbmStats HbmTier::Stats() const {
   return cache_->Stats();
 }

@@ -39,6 +39,67 @@ namespace tiercel {
                                            std::uint64_t row_count, std::uint16_t* values,
                                            cudaStream_t stream);
 
+/// Tokens on the device. Each has a place in `ids`, where what came before it in its run
+/// lies right before it.
+struct DeviceTokens {
+  const std::int32_t* ids = nullptr;         ///< Device memory, shape [n].
+  const std::uint32_t* position = nullptr;   ///< Device memory, shape [t]: into `ids`.
+  const std::uint32_t* run_start = nullptr;  ///< Device memory, shape [t]: where its run,
+                                             ///< history included, begins in `ids`.
+  std::uint32_t token_count = 0;             ///< t.
+};
+
+/// Where a hash goes: device memory, each null where it is not wanted.
+struct DeviceHashOutput {
+  std::uint64_t* keys = nullptr;  ///< Shape [t, orders]: group keys, order 2 first.
+  RowId* rows = nullptr;          ///< Shape [t, columns].
+  std::uint8_t* dead = nullptr;   ///< Shape [t]: 1 where no rows are wanted.
+  /// One word: tokens that the recipe does not know are added to it. They count as dead.
+  std::uint32_t* unknown_count = nullptr;
+};
+
+/// A group that a probe did not find. Its rows are those of the mix (Hasher::RowsOfMix()).
+struct DeviceMiss {
+  std::uint64_t key = 0;
+  std::uint64_t mix = 0;
+  std::uint32_t order_index = 0;
+};
+
+/// Where a probe goes: device or mapped memory.
+struct DeviceProbeOutput {
+  /// Shape [t, orders, 2]: the group's slot, or 2^31 | its number in `misses`, or 2^32 - 1
+  /// where the token is dead; and 2^32 - 1.
+  std::uint32_t* places = nullptr;
+  DeviceMiss* misses = nullptr;         ///< Shape [t * orders]: as many as were missed.
+  std::uint32_t* miss_count = nullptr;  ///< One word, which must be 0 before.
+};
+
+/// Turns token ids that are on the device into row ids and group keys, bit for bit as Hasher
+/// does: for engines whose sampled tokens do not come to the host.
+///
+/// Threading: immutable once made. Must outlive the work that it has enqueued.
+class DeviceHasher {
+ public:
+  /// Copies the recipe's constants and the token map to the current device. Synchronizes.
+  /// Errors: kUnavailable, kResourceExhausted, others as CUDA reports them.
+  ///
+  ///   token_map  as for Hasher::Create().
+  [[nodiscard]] static Result<std::unique_ptr<DeviceHasher>> Create(const Recipe& recipe,
+                                                                    const TokenMap* token_map);
+  ~DeviceHasher();
+
+  /// Hashes `tokens` for one layer on `stream`. Does not synchronize; may be captured.
+  /// Errors: kInvalidArgument (no such layer, a null array), others as CUDA reports them.
+  [[nodiscard]] Status HashOnStream(std::uint32_t layer_index, const DeviceTokens& tokens,
+                                    const DeviceHashOutput& output, cudaStream_t stream) const;
+
+ private:
+  friend class HbmTier;
+  struct Impl;
+  explicit DeviceHasher(std::unique_ptr<Impl> impl) noexcept;
+  std::unique_ptr<Impl> impl_;
+};
+
 /// The HBM tier of a store: hot groups in device memory, the others staged in pinned host
 /// memory on their way from DRAM and NVMe, and gathered into outputs at fixed addresses.
 ///
@@ -143,6 +204,24 @@ class HbmTier {
   /// kCancelled. Does not synchronize; may wait as Ticket::Cancel() does.
   /// REQUIRES, for a lane: its replay was not launched, or has ended.
   [[nodiscard]] Status Cancel(const HbmTicket& ticket);
+
+  // ---- tokens that are on the device alone (HbmOptions::device_directory) ----
+
+  /// Tells the mirror of the directory on `stream` what came and went. All probes, and the
+  /// gathers of what they found, must be on this one stream: a slot that was given up is
+  /// written again only when its leaving has come through there. Does not synchronize; must
+  /// not be captured. Call it now and then: does nothing while two updates are under way.
+  /// Errors: kInvalidArgument (no device_directory), others as CUDA reports them.
+  [[nodiscard]] Status SyncDirectoryOnStream(cudaStream_t stream);
+
+  /// Hashes `tokens` and looks each group up in the mirror, on `stream`. Slots that it finds
+  /// are good for work on `stream` until the next SyncDirectoryOnStream() there. Does not
+  /// synchronize; may be captured. Such uses are not counted as hits.
+  /// Errors: kInvalidArgument (a null array; no device_directory; a hasher of other layers),
+  /// kNotFound (a layer that is not served), others as CUDA reports them.
+  [[nodiscard]] Status ProbeOnStream(const DeviceHasher& hasher, std::uint32_t layer_id,
+                                     const DeviceTokens& tokens, const DeviceHashOutput& hash,
+                                     const DeviceProbeOutput& output, cudaStream_t stream);
 
   /// Counters and memory. Does not synchronize.
   [[nodiscard]] HbmStats Stats() const;

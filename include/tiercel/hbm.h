@@ -55,6 +55,10 @@ struct HbmOptions {
   /// Multiprocessors that one gather may fill. 0: all of them. With fewer, what runs beside
   /// it on other streams keeps the rest.
   std::uint32_t gather_multiprocessors_max = 0;
+  /// Keeps a mirror of the directory in device memory, 32 B a slot, for kernels that probe it:
+  /// see HbmTier::SyncDirectoryOnStream(). Slots that are given up stay taken until the
+  /// mirror has been told.
+  bool device_directory = false;
   /// Layers to serve; empty means all that the store's recipe has.
   std::vector<std::uint32_t> layer_ids;
 };

@@ -28,13 +28,15 @@ struct FakeHbmDevice::Event {
 };
 
 struct FakeHbmDevice::Work {
-  enum class Kind : std::uint8_t { kWaitFlag, kGather, kCopy, kRecordEvent, kWaitEvent };
+  enum class Kind : std::uint8_t { kWaitFlag, kGather, kCopy, kApply, kRecordEvent, kWaitEvent };
   Kind kind = Kind::kWaitFlag;
   std::uint64_t order = 0;  ///< Of enqueueing, over all streams.
   std::uint32_t* flag = nullptr;
   GatherArguments gather{};
   std::vector<HbmCopy> copies;
   std::uint64_t size_bytes = 0;
+  const DeviceChange* changes = nullptr;
+  std::uint32_t change_count = 0;
   Event* event = nullptr;
   std::uint64_t generation = 0;
   // Of a gather that is under way.
@@ -150,6 +152,19 @@ bool FakeHbmDevice::RunPiece(Work& work, std::uint64_t random) {
     }
     return true;
   }
+  if (work.kind == Work::Kind::kApply) {
+    MutexLock lock(mutex_);
+    for (std::uint32_t added = 0; added < 2; ++added) {
+      for (std::uint32_t i = 0; i < work.change_count; ++i) {
+        const DeviceChange& change = work.changes[i];
+        if (change.added != added) continue;
+        const std::pair<std::uint32_t, std::uint64_t> group{change.space, change.key};
+        if (added == 0) mirror_.erase(group);
+        if (added == 1) TIERCEL_CHECK(mirror_.emplace(group, change.slot).second);
+      }
+    }
+    return true;
+  }
   if (work.kind != Work::Kind::kGather) return true;
   const GatherArguments& arguments = work.gather;
   if (!work.begun) {
@@ -228,6 +243,12 @@ Status FakeHbmDevice::CheckCall(FakeCall call) {
     return Status(StatusCode::kIoError, fmt::format("call {} was told to fail", index));
   }
   return {};
+}
+
+const std::byte* FakeHbmDevice::SlotBytes(std::uint32_t slot) {
+  MutexLock lock(mutex_);
+  TIERCEL_CHECK(slots_ != nullptr);
+  return slots_ + std::uint64_t{slot} * slot_size_bytes_;
 }
 
 std::size_t FakeHbmDevice::allocation_count() {
@@ -350,6 +371,8 @@ Status FakeHbmDevice::WaitFlag(Mapped<std::uint32_t> flag, HbmStream stream) {
 Status FakeHbmDevice::Gather(const GatherArguments& arguments, HbmStream stream) {
   MutexLock lock(mutex_);
   if (Status status = CheckCall(FakeCall::kGather); !status.ok()) return status;
+  slots_ = arguments.slots;
+  slot_size_bytes_ = arguments.slot_size_bytes;
   Enqueue(stream, {.kind = Work::Kind::kGather, .gather = arguments});
   return {};
 }
@@ -364,6 +387,18 @@ Status FakeHbmDevice::Copy(std::span<const HbmCopy> copies, std::uint64_t size_b
                    .copies = {copies.begin(), copies.end()},
                    .size_bytes = size_bytes});
   return status;
+}
+
+Status FakeHbmDevice::ApplyChanges(const MirrorTable&, const DeviceChange* changes,
+                                   std::uint32_t change_count, HbmStream stream) {
+  MutexLock lock(mutex_);
+  Enqueue(stream, {.kind = Work::Kind::kApply, .changes = changes, .change_count = change_count});
+  return {};
+}
+
+std::map<std::pair<std::uint32_t, std::uint64_t>, std::uint32_t> FakeHbmDevice::mirror() {
+  MutexLock lock(mutex_);
+  return mirror_;
 }
 
 Status FakeHbmDevice::RecordEvent(HbmEvent event, HbmStream stream) {

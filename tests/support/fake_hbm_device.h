@@ -57,6 +57,10 @@ class FakeHbmDevice final : public HbmDevice {
     return calls_[static_cast<std::size_t>(call)];
   }
   void SetHealth(bool healthy) noexcept { healthy_ = healthy; }
+  /// The mirror, as the work that has run left it: slots by space and key.
+  [[nodiscard]] std::map<std::pair<std::uint32_t, std::uint64_t>, std::uint32_t> mirror();
+  /// A slot of the gathers that were enqueued. REQUIRES: there was one.
+  [[nodiscard]] const std::byte* SlotBytes(std::uint32_t slot);
   /// Allocations that were not freed.
   [[nodiscard]] std::size_t allocation_count();
   /// Work that has not run.
@@ -81,6 +85,8 @@ class FakeHbmDevice final : public HbmDevice {
   Status WaitFlag(Mapped<std::uint32_t> flag, HbmStream stream) override;
   Status Gather(const GatherArguments& arguments, HbmStream stream) override;
   Status Copy(std::span<const HbmCopy> copies, std::uint64_t size_bytes, HbmStream stream) override;
+  Status ApplyChanges(const MirrorTable& table, const DeviceChange* changes,
+                      std::uint32_t change_count, HbmStream stream) override;
   Status RecordEvent(HbmEvent event, HbmStream stream) override;
   Status WaitEvent(HbmEvent event, HbmStream stream) override;
   Result<bool> QueryEvent(HbmEvent event) override;
@@ -110,6 +116,10 @@ class FakeHbmDevice final : public HbmDevice {
   std::map<std::byte*, std::vector<std::byte>> allocations_ TIERCEL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<Stream>> streams_ TIERCEL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<Event>> events_ TIERCEL_GUARDED_BY(mutex_);
+  std::map<std::pair<std::uint32_t, std::uint64_t>, std::uint32_t> mirror_
+      TIERCEL_GUARDED_BY(mutex_);
+  const std::byte* slots_ TIERCEL_GUARDED_BY(mutex_) = nullptr;
+  std::uint32_t slot_size_bytes_ TIERCEL_GUARDED_BY(mutex_) = 0;
   std::uint64_t order_ TIERCEL_GUARDED_BY(mutex_) = 0;
   std::array<std::uint64_t, static_cast<std::size_t>(FakeCall::kCount)> fail_in_
       TIERCEL_GUARDED_BY(mutex_){};
