@@ -29,17 +29,15 @@ void BenchFrom(GatherRig& rig, GroupsFrom from, std::uint32_t repeats, cudaStrea
   const double limit_gbps = hbm ? report.limits().copy_gbps : report.limits().pinned_copy_gbps;
   const std::string name = hbm ? "gather_hbm" : "gather_pinned";
   for (const std::uint32_t tokens : {1U, 2U, 4U, 64U, 512U, 2048U}) {
-    const double stored_bytes = static_cast<double>(tokens) * GatherRig::kOrders *
-                                GatherRig::kGroupBytes;
+    const double stored_bytes =
+        static_cast<double>(tokens) * GatherRig::kOrders * GatherRig::kGroupBytes;
     for (const HbmFormat format :
          {HbmFormat::kStored, HbmFormat::kRowsAndScales, HbmFormat::kBf16}) {
       rig.Draw(tokens, format, from);
-      const double written =
-          format == HbmFormat::kBf16 ? stored_bytes / 264 * 512 : stored_bytes;
+      const double written = format == HbmFormat::kBf16 ? stored_bytes / 264 * 512 : stored_bytes;
       // Over PCIe what is read counts alone, as for the copy that is the limit.
       const double bytes = hbm ? stored_bytes + written : stored_bytes;
-      const Timing timing =
-          Time(stream, repeats, [&](std::uint32_t i) { rig.Gather(i, stream); });
+      const Timing timing = Time(stream, repeats, [&](std::uint32_t i) { rig.Gather(i, stream); });
       const double gbps = bytes / timing.median_us / 1e3;
       report.Add(name, timing,
                  {{"format", NameOf(format)},
@@ -78,21 +76,21 @@ void BenchUpload(const GpuBenchOptions& options, Report& report) {
     for (auto& copies : sets) {
       const std::uint64_t first = prng.Below(rig.pinned_count() - groups);
       for (std::uint32_t i = 0; i < groups; ++i) {
-        copies.push_back({.source = rig.pinned().host + (first + i) * GatherRig::kGroupBytes,
-                          .target = rig.slots() +
-                                    prng.Below(rig.slot_count()) * GatherRig::kGroupBytes});
+        copies.push_back(
+            {.source = rig.pinned().host + (first + i) * GatherRig::kGroupBytes,
+             .target = rig.slots() + prng.Below(rig.slot_count()) * GatherRig::kGroupBytes});
       }
     }
     const double bytes = static_cast<double>(groups) * GatherRig::kGroupBytes;
     const auto add = [&](const char* how, const Timing& timing) {
       const double gbps = bytes / timing.median_us / 1e3;
-      report.Add("upload", timing,
-                 {{"by", how}, {"groups", groups}, {"gbps", gbps},
-                  {"of_limit", gbps / limit_gbps}});
+      report.Add(
+          "upload", timing,
+          {{"by", how}, {"groups", groups}, {"gbps", gbps}, {"of_limit", gbps / limit_gbps}});
     };
     add("copy_engine", Time(stream, options.repeats / 4, [&](std::uint32_t i) {
-          const Status status = rig.device().Copy(sets[i % sets.size()], GatherRig::kGroupBytes,
-                                                  HbmStream{stream});
+          const Status status =
+              rig.device().Copy(sets[i % sets.size()], GatherRig::kGroupBytes, HbmStream{stream});
           if (!status.ok()) Check(cudaErrorUnknown, status.ToString().c_str());
         }));
     // The gather that fills: what the upload costs beside it is the difference to one

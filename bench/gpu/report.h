@@ -54,6 +54,7 @@ struct GpuBenchOptions {
   std::uint32_t repeats = 200;
   std::string checkpoint;  ///< Of the replay; empty: none.
   std::string trace;       ///< Token ids, little-endian uint32, plain.
+  std::string token_map;   ///< Of the trace; empty: its ids are compressed already.
   std::uint64_t trace_tokens = 200000;
   std::uint64_t hbm_budget_bytes = std::uint64_t{4} << 30;
   std::uint64_t dram_budget_bytes = std::uint64_t{16} << 30;

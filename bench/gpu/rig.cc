@@ -72,12 +72,12 @@ void GatherRig::Draw(std::uint32_t token_count, HbmFormat format, GroupsFrom fro
       places[i] = {.source = from == GroupsFrom::kHbm ? source : GroupSource::kStaged | source};
       if (fill) places[i].fill_slot = static_cast<std::uint32_t>(prng.Below(slot_count_));
     }
-    *reinterpret_cast<BatchHeader*>(at) = {
-        .sequence = set + 1,
-        .token_count = token_count,
-        .rows = output_,
-        .scales = format == HbmFormat::kRowsAndScales ? output_ + group_count * kHeads * 256
-                                                      : nullptr};
+    *reinterpret_cast<BatchHeader*>(at) = {.sequence = set + 1,
+                                           .token_count = token_count,
+                                           .rows = output_,
+                                           .scales = format == HbmFormat::kRowsAndScales
+                                                         ? output_ + group_count * kHeads * 256
+                                                         : nullptr};
     *reinterpret_cast<std::uint32_t*>(at + 64) = 1;
     for (std::uint32_t& row : rows) {
       row = static_cast<std::uint32_t>(prng.Below(source_count * kHeads));
