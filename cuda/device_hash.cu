@@ -1,5 +1,6 @@
 #include "cache/group_hash.h"
 #include "cuda/device_hash.h"
+#include "cuda/ngram_hash.h"
 
 // The host's own code (engram/window.h, reduce.h, group_space.h), constexpr and therefore
 // callable here: what is bit-exact there is bit-exact here. A thread an n-gram: each feeds
@@ -47,36 +48,25 @@ __device__ void Probe(const ProbeArguments& probe, std::uint64_t group_index,
   probe.output.places[2 * group_index + 1] = place.fill_slot;
 }
 
-template <RecipeKind kKind, std::uint32_t kOrder, bool kProbe>
+template <RecipeKind kKind, bool kProbe>
 __global__ void __launch_bounds__(kHashThreads)
     HashKernel(const __grid_constant__ HashArguments arguments,
                const __grid_constant__ ProbeArguments probe) {
-  constexpr std::uint32_t kOrders = kOrder - 1;
+  const std::uint32_t orders = arguments.order_max - 1;
   const std::uint64_t index = std::uint64_t{blockIdx.x} * kHashThreads + threadIdx.x;
-  if (index >= std::uint64_t{arguments.tokens.token_count} * kOrders) return;
-  const auto token = static_cast<std::uint32_t>(index / kOrders);
-  const auto order_index = static_cast<std::uint32_t>(index - std::uint64_t{token} * kOrders);
-  using TokenWindow = Window<kKind, kOrder>;
-  TokenWindow window(arguments.rules);
-  typename TokenWindow::Pushed pushed = TokenWindow::Pushed::kLive;
-  bool known = true;
-  const std::uint32_t at = arguments.tokens.position[token];
-  const std::uint32_t start = arguments.tokens.run_start[token];
-  for (std::uint32_t i = at - start < kOrders ? start : at - kOrders; i <= at; ++i) {
-    pushed = window.Push(arguments.tokens.ids[i]);
-    known = known && pushed != TokenWindow::Pushed::kUnknown;
-  }
-  const bool live = known && pushed == TokenWindow::Pushed::kLive;
+  if (index >= std::uint64_t{arguments.tokens.token_count} * orders) return;
+  const auto token = static_cast<std::uint32_t>(index / orders);
+  const auto order_index = static_cast<std::uint32_t>(index - std::uint64_t{token} * orders);
+  const NgramHash hash =
+      HashNgram<kKind>(arguments.rules, arguments.tokens.ids, arguments.tokens.run_start[token],
+                       arguments.tokens.position[token], arguments.order_max, order_index,
+                       arguments.layer.multipliers);
+  const std::uint64_t mix = hash.mix;
   if (order_index == 0) {
-    if (arguments.output.dead != nullptr) arguments.output.dead[token] = live ? 0 : 1;
-    if (!known && arguments.output.unknown_count != nullptr) {
+    if (arguments.output.dead != nullptr) arguments.output.dead[token] = hash.dead ? 1 : 0;
+    if (hash.unknown && arguments.output.unknown_count != nullptr) {
       atomicAdd(arguments.output.unknown_count, 1U);
     }
-  }
-  std::uint64_t mix = window.ids()[0] * arguments.layer.multipliers[0];
-#pragma unroll
-  for (std::uint32_t k = 1; k < kOrder; ++k) {
-    if (k <= order_index + 1) mix ^= window.ids()[k] * arguments.layer.multipliers[k];
   }
   const std::uint64_t key = arguments.layer.key_rules[order_index].KeyOf(mix);
   if (arguments.output.keys != nullptr) arguments.output.keys[index] = key;
@@ -90,48 +80,19 @@ __global__ void __launch_bounds__(kHashThreads)
           RowId{remainder + heads[head].offset};
     }
   }
-  if constexpr (kProbe) Probe(probe, index, order_index, key, mix, live);
-}
-
-template <RecipeKind kKind, std::uint32_t kOrder>
-void LaunchOrder(const HashArguments& arguments, const ProbeArguments* probe,
-                 cudaStream_t stream) noexcept {
-  const std::uint64_t count = std::uint64_t{arguments.tokens.token_count} * (kOrder - 1);
-  const auto blocks = static_cast<std::uint32_t>((count + kHashThreads - 1) / kHashThreads);
-  if (probe != nullptr) {
-    HashKernel<kKind, kOrder, true><<<blocks, kHashThreads, 0, stream>>>(arguments, *probe);
-  } else {
-    HashKernel<kKind, kOrder, false><<<blocks, kHashThreads, 0, stream>>>(arguments, {});
-  }
+  if constexpr (kProbe) Probe(probe, index, order_index, key, mix, !hash.dead);
 }
 
 template <RecipeKind kKind>
 cudaError_t LaunchKind(const HashArguments& arguments, const ProbeArguments* probe,
                        cudaStream_t stream) noexcept {
-  switch (arguments.order_max) {
-    case 2:
-      LaunchOrder<kKind, 2>(arguments, probe, stream);
-      break;
-    case 3:
-      LaunchOrder<kKind, 3>(arguments, probe, stream);
-      break;
-    case 4:
-      LaunchOrder<kKind, 4>(arguments, probe, stream);
-      break;
-    case 5:
-      LaunchOrder<kKind, 5>(arguments, probe, stream);
-      break;
-    case 6:
-      LaunchOrder<kKind, 6>(arguments, probe, stream);
-      break;
-    case 7:
-      LaunchOrder<kKind, 7>(arguments, probe, stream);
-      break;
-    case 8:
-      LaunchOrder<kKind, 8>(arguments, probe, stream);
-      break;
-    default:
-      return cudaErrorInvalidValue;
+  const std::uint64_t count =
+      std::uint64_t{arguments.tokens.token_count} * (arguments.order_max - 1);
+  const auto blocks = static_cast<std::uint32_t>((count + kHashThreads - 1) / kHashThreads);
+  if (probe != nullptr) {
+    HashKernel<kKind, true><<<blocks, kHashThreads, 0, stream>>>(arguments, *probe);
+  } else {
+    HashKernel<kKind, false><<<blocks, kHashThreads, 0, stream>>>(arguments, {});
   }
   return cudaGetLastError();
 }

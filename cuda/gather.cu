@@ -160,6 +160,25 @@ __global__ void __launch_bounds__(kBlockThreads, kBlocksPerMultiprocessor)
   Arrive(arguments, header.sequence);
 }
 
+template <HbmFormat kFormat, RowFormat kRow>
+__global__ void __launch_bounds__(kBlockThreads, kBlocksPerMultiprocessor)
+    SlabGatherKernel(const __grid_constant__ SlabGather gather, std::uint32_t row_size_bytes) {
+  const std::uint32_t thread = threadIdx.x % kWarpThreads;
+  const GatherArguments arguments = {.shape = gather.shape,
+                                     .rows_per_group = gather.rows_per_group};
+  const BatchHeader header = {.rows = gather.rows, .scales = gather.scales};
+  for (std::uint64_t index =
+           std::uint64_t{blockIdx.x} * kWarpsPerBlock + threadIdx.x / kWarpThreads;
+       index < gather.group_count; index += std::uint64_t{gridDim.x} * kWarpsPerBlock) {
+    const std::uint32_t number = gather.groups[index];
+    Group group = {.bytes = nullptr, .index = index};
+    if (number != SlabGather::kNone) {
+      group.bytes = gather.slab + std::uint64_t{number} * gather.group_stride_bytes;
+    }
+    WriteGroup<kFormat, kRow>(arguments, header, group, row_size_bytes, thread);
+  }
+}
+
 __global__ void FlagWaitKernel(const std::uint32_t* flag) {
   std::uint32_t pause_ns = 20;
   while (*static_cast<const volatile std::uint32_t*>(flag) == 0) {
@@ -170,11 +189,60 @@ __global__ void FlagWaitKernel(const std::uint32_t* flag) {
 }
 
 template <HbmFormat kFormat, RowFormat kRow>
-cudaError_t Launch(const GatherArguments& arguments, std::uint32_t block_count,
-                   cudaStream_t stream) noexcept {
+void Launch(const GatherArguments& arguments, std::uint32_t block_count,
+            cudaStream_t stream) noexcept {
   GatherKernel<kFormat, kRow>
       <<<block_count, kBlockThreads, 0, stream>>>(arguments, arguments.shape.row_size_bytes());
+}
+template <HbmFormat kFormat, RowFormat kRow>
+void Launch(const SlabGather& gather, std::uint32_t block_count, cudaStream_t stream) noexcept {
+  SlabGatherKernel<kFormat, kRow>
+      <<<block_count, kBlockThreads, 0, stream>>>(gather, gather.shape.row_size_bytes());
+}
+
+/// Launches the kernel of the output's format and, where values are looked at, of the rows'.
+template <typename Arguments>
+cudaError_t LaunchFormat(const Arguments& arguments, std::uint32_t block_count,
+                         cudaStream_t stream) noexcept {
+  constexpr RowFormat kAny = RowFormat::kE4M3Block32;
+  if (arguments.format == HbmFormat::kStored) {
+    Launch<HbmFormat::kStored, kAny>(arguments, block_count, stream);
+    return cudaGetLastError();
+  }
+  if (arguments.format == HbmFormat::kRowsAndScales) {
+    Launch<HbmFormat::kRowsAndScales, kAny>(arguments, block_count, stream);
+    return cudaGetLastError();
+  }
+  switch (arguments.shape.format) {
+    case RowFormat::kE4M3Block32:
+      Launch<HbmFormat::kBf16, RowFormat::kE4M3Block32>(arguments, block_count, stream);
+      break;
+    case RowFormat::kE4M3Tensor:
+      Launch<HbmFormat::kBf16, RowFormat::kE4M3Tensor>(arguments, block_count, stream);
+      break;
+    case RowFormat::kBf16:
+      Launch<HbmFormat::kBf16, RowFormat::kBf16>(arguments, block_count, stream);
+      break;
+    case RowFormat::kFp16:
+      Launch<HbmFormat::kBf16, RowFormat::kFp16>(arguments, block_count, stream);
+      break;
+    case RowFormat::kFp32:
+      Launch<HbmFormat::kBf16, RowFormat::kFp32>(arguments, block_count, stream);
+      break;
+  }
   return cudaGetLastError();
+}
+
+/// Blocks for so many groups, on no more multiprocessors than are allowed. At least one: an
+/// empty batch tells its end too.
+std::uint32_t BlockCount(std::uint64_t group_count, std::uint32_t multiprocessor_count,
+                         std::uint32_t multiprocessors_max) noexcept {
+  const std::uint64_t wanted = (group_count + kWarpsPerBlock - 1) / kWarpsPerBlock;
+  std::uint64_t limit = multiprocessor_count;
+  if (multiprocessors_max != 0 && multiprocessors_max < limit) limit = multiprocessors_max;
+  limit *= kBlocksPerMultiprocessor;
+  const std::uint64_t count = wanted < limit ? wanted : limit;
+  return count == 0 ? 1 : static_cast<std::uint32_t>(count);
 }
 
 }  // namespace
@@ -182,36 +250,16 @@ cudaError_t Launch(const GatherArguments& arguments, std::uint32_t block_count,
 cudaError_t LaunchGather(const GatherArguments& arguments, std::uint32_t multiprocessor_count,
                          cudaStream_t stream) noexcept {
   const std::uint64_t group_count = std::uint64_t{arguments.token_capacity} * arguments.order_count;
-  const std::uint64_t wanted = (group_count + kWarpsPerBlock - 1) / kWarpsPerBlock;
-  std::uint64_t limit = multiprocessor_count;
-  if (arguments.multiprocessors_max != 0 && arguments.multiprocessors_max < limit) {
-    limit = arguments.multiprocessors_max;
-  }
-  limit *= kBlocksPerMultiprocessor;
-  std::uint64_t block_count = wanted < limit ? wanted : limit;
-  if (block_count == 0) block_count = 1;  // An empty batch tells its end too.
-  const auto blocks = static_cast<std::uint32_t>(block_count);
-  // Where values are not looked at, one kernel serves all formats of rows.
-  constexpr RowFormat kAny = RowFormat::kE4M3Block32;
-  if (arguments.format == HbmFormat::kStored) {
-    return Launch<HbmFormat::kStored, kAny>(arguments, blocks, stream);
-  }
-  if (arguments.format == HbmFormat::kRowsAndScales) {
-    return Launch<HbmFormat::kRowsAndScales, kAny>(arguments, blocks, stream);
-  }
-  switch (arguments.shape.format) {
-    case RowFormat::kE4M3Block32:
-      return Launch<HbmFormat::kBf16, RowFormat::kE4M3Block32>(arguments, blocks, stream);
-    case RowFormat::kE4M3Tensor:
-      return Launch<HbmFormat::kBf16, RowFormat::kE4M3Tensor>(arguments, blocks, stream);
-    case RowFormat::kBf16:
-      return Launch<HbmFormat::kBf16, RowFormat::kBf16>(arguments, blocks, stream);
-    case RowFormat::kFp16:
-      return Launch<HbmFormat::kBf16, RowFormat::kFp16>(arguments, blocks, stream);
-    case RowFormat::kFp32:
-      return Launch<HbmFormat::kBf16, RowFormat::kFp32>(arguments, blocks, stream);
-  }
-  return cudaErrorInvalidValue;
+  return LaunchFormat(arguments,
+                      BlockCount(group_count, multiprocessor_count, arguments.multiprocessors_max),
+                      stream);
+}
+
+cudaError_t LaunchSlabGather(const SlabGather& gather, std::uint32_t multiprocessor_count,
+                             cudaStream_t stream) noexcept {
+  return LaunchFormat(
+      gather, BlockCount(gather.group_count, multiprocessor_count, gather.multiprocessors_max),
+      stream);
 }
 
 cudaError_t LaunchFlagWait(const std::uint32_t* flag, cudaStream_t stream) noexcept {

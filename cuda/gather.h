@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "cuda/hbm_device.h"
+#include "tiercel/cuda.h"
 
 namespace tiercel {
 
@@ -18,6 +19,12 @@ namespace tiercel {
 [[nodiscard]] cudaError_t LaunchGather(const GatherArguments& arguments,
                                        std::uint32_t multiprocessor_count,
                                        cudaStream_t stream) noexcept;
+
+/// Launches a gather of groups that lie in one slab, whose numbers the caller has.
+/// REQUIRES: as LaunchGather(); group_count is not 0.
+[[nodiscard]] cudaError_t LaunchSlabGather(const SlabGather& gather,
+                                           std::uint32_t multiprocessor_count,
+                                           cudaStream_t stream) noexcept;
 
 /// Launches one thread that waits until *flag is not 0. `flag` is mapped host memory.
 [[nodiscard]] cudaError_t LaunchFlagWait(const std::uint32_t* flag, cudaStream_t stream) noexcept;

@@ -100,17 +100,21 @@ class CudaHbmDevice final : public HbmDevice {
   Status Health() override;
   Status Synchronize() override;
   std::string description() const override {
-    return fmt::format("{}, {} multiprocessors, waits by {}", name_, multiprocessor_count_,
-                       wait_value_ != nullptr ? "cuStreamWaitValue32" : "a kernel");
+    return fmt::format("{}, {} multiprocessors, waits by {}, in graphs by {}", name_,
+                       multiprocessor_count_,
+                       wait_value_ != nullptr ? "cuStreamWaitValue32" : "a kernel",
+                       wait_value_captures_ ? "cuStreamWaitValue32" : "a kernel");
   }
 
  private:
   [[nodiscard]] Status WaitValue(const std::uint32_t* flag, cudaStream_t stream) const;
+  [[nodiscard]] bool CanCaptureWait(const std::uint32_t* flag) const;
 
   const int device_;
   const std::uint32_t multiprocessor_count_;
   const std::string name_;
   StreamWaitValue wait_value_ = nullptr;  ///< Null: waits by a kernel.
+  bool wait_value_captures_ = false;      ///< Else a kernel takes its place in graphs.
   cudaStream_t probe_stream_ = nullptr;   ///< Of Health() and Init().
 };
 
@@ -133,18 +137,36 @@ Status CudaHbmDevice::Init(FlagWait flag_wait) {
   if (wait_value_ == nullptr) {
     possible = Status(StatusCode::kUnavailable, "the driver has no cuStreamWaitValue32");
   } else {
-    // Whether the device can is told by trying, on a flag that is set.
+    // What device and driver can is told by trying, on a flag that is set.
     Result<MappedMemory> word = AllocateMapped(sizeof(std::uint32_t));
     if (!word.ok()) return std::move(word).TakeStatus();
     *reinterpret_cast<std::uint32_t*>(word.value().host) = 1;
-    possible = WaitValue(reinterpret_cast<std::uint32_t*>(word.value().device), probe_stream_);
+    auto* const flag = reinterpret_cast<std::uint32_t*>(word.value().device);
+    possible = WaitValue(flag, probe_stream_);
     const cudaError_t ended = cudaStreamSynchronize(probe_stream_);
+    wait_value_captures_ = possible.ok() && ended == cudaSuccess && CanCaptureWait(flag);
     FreeMapped(word.value());
     if (ended != cudaSuccess) return CudaStatus(ended, "a first wait on a flag");
   }
   if (possible.ok()) return {};
   wait_value_ = nullptr;
   return flag_wait == FlagWait::kStreamValue ? std::move(possible) : Status();
+}
+
+/// Whether a graph can hold such a wait: not every driver captures it.
+bool CudaHbmDevice::CanCaptureWait(const std::uint32_t* flag) const {
+  if (cudaStreamBeginCapture(probe_stream_, cudaStreamCaptureModeRelaxed) != cudaSuccess) {
+    return false;
+  }
+  const Status waited = WaitValue(flag, probe_stream_);
+  cudaGraph_t graph = nullptr;
+  bool can = cudaStreamEndCapture(probe_stream_, &graph) == cudaSuccess && waited.ok();
+  cudaGraphExec_t executable = nullptr;
+  can = can && cudaGraphInstantiate(&executable, graph, 0) == cudaSuccess;
+  if (executable != nullptr) (void)cudaGraphExecDestroy(executable);
+  if (graph != nullptr) (void)cudaGraphDestroy(graph);
+  (void)cudaGetLastError();  // A refusal is an answer, and not to be found by the next call.
+  return can;
 }
 
 CudaHbmDevice::~CudaHbmDevice() {
@@ -229,7 +251,15 @@ void CudaHbmDevice::DestroyEvent(HbmEvent event) noexcept {
 
 Status CudaHbmDevice::WaitFlag(Mapped<std::uint32_t> flag, HbmStream stream) {
   const CurrentDevice current(device_);
-  if (wait_value_ != nullptr) return WaitValue(flag.device, StreamOf(stream));
+  bool by_value = wait_value_ != nullptr;
+  if (by_value && !wait_value_captures_) {
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    Status status = CudaStatus(cudaStreamIsCapturing(StreamOf(stream), &capture),
+                               "look whether a stream is captured");
+    if (!status.ok()) return status;
+    by_value = capture == cudaStreamCaptureStatusNone;
+  }
+  if (by_value) return WaitValue(flag.device, StreamOf(stream));
   return CudaStatus(LaunchFlagWait(flag.device, StreamOf(stream)), "launch of a wait on a flag");
 }
 

@@ -104,6 +104,7 @@ struct LaneLayer {
   std::unique_ptr<PendingUpload> upload;  ///< HbmUpload::kCopyEngine: it is on its stream.
   bool enqueued = false;                  ///< The gather is on a stream, or in a graph.
   bool cancelled = false;
+  bool recorded = false;   ///< Of the lane: `gathered` has been recorded, or captured.
   bool in_flight = false;  ///< Planned and not reaped yet.
 
   [[nodiscard]] bool Gathered() const noexcept {

@@ -87,7 +87,10 @@ Result<HbmTicket> HbmCache::OpenLane(std::uint32_t token_capacity,
   Lane& lane = *lanes_[index];
   if (Status status = CheckOutputs(lane, outputs); !status.ok()) return status;
   lane.state = Lane::State::kIdle;
-  for (auto& part : lane.layers) Shared(part->flag).store(0, std::memory_order_release);
+  for (auto& part : lane.layers) {
+    Shared(part->flag).store(0, std::memory_order_release);
+    part->recorded = false;
+  }
   return HbmTicket(shared_from_this(), static_cast<std::uint32_t>(index));
 }
 
@@ -130,6 +133,11 @@ Status HbmCache::WaitOnStream(const HbmTicket& ticket, std::uint32_t layer_id, H
   if (!lane.ok()) return CopyOf(lane.status());
   const Result<LaneLayer*> part = FindLaneLayer(*lane.value(), layer_id);
   if (!part.ok()) return CopyOf(part.status());
+  if (!part.value()->recorded) {
+    return Status(StatusCode::kInvalidArgument,
+                  "the lane's work is on no stream, so that there is nothing to wait for: "
+                  "EnqueueOnStream() first");
+  }
   return device_->WaitEvent(part.value()->gathered, stream);
 }
 
@@ -374,6 +382,7 @@ Status HbmCache::Enqueue(Lane& lane, HbmStream stream) {
     if (Status status = device_->Gather(arguments, stream); !status.ok()) return status;
     part.enqueued = true;
     if (Status status = device_->RecordEvent(part.gathered, stream); !status.ok()) return status;
+    part.recorded = true;
   }
   return {};
 }

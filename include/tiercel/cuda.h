@@ -39,6 +39,53 @@ namespace tiercel {
                                            std::uint64_t row_count, std::uint16_t* values,
                                            cudaStream_t stream);
 
+/// Groups of rows out of one slab, by number: HBM, or pinned or registered host memory, which
+/// is then read over PCIe. For tables that are wholly in memory, and for slabs that several
+/// processes share (shared_slab.h).
+struct SlabGather {
+  static constexpr std::uint32_t kNone = ~std::uint32_t{0};  ///< As a number: zeros.
+
+  const std::byte* slab = nullptr;        ///< The device's address. Fastest at a multiple of 16.
+  std::uint64_t group_stride_bytes = 0;   ///< From one group to the next.
+  const std::uint32_t* groups = nullptr;  ///< Device or mapped memory, shape [group_count].
+  std::uint64_t group_count = 0;
+  RowShape shape;
+  std::uint32_t rows_per_group = 1;
+  HbmFormat format = HbmFormat::kBf16;
+  /// Device memory, shapes as HbmFormat says: group after group.
+  std::byte* rows = nullptr;
+  std::byte* scales = nullptr;            ///< kRowsAndScales alone.
+  std::uint32_t multiprocessors_max = 0;  ///< As HbmOptions::gather_multiprocessors_max.
+};
+
+/// Gathers on `stream`, on the current device; does not synchronize, allocates nothing, may
+/// be captured. All that it names must stay until it has run. Numbers are not checked.
+/// Errors: kInvalidArgument (a shape that is none, a null pointer, kRowsAndScales for rows
+/// that are not kE4M3Block32), others as the launch reports them.
+[[nodiscard]] Status GatherFromSlabAsync(const SlabGather& gather, cudaStream_t stream);
+
+/// Host memory of the caller's that the GPU may read while this lives: page-locked and mapped.
+/// Move-only.
+class HostRegistration {
+ public:
+  /// Locks `memory` into RAM. `read_only`: it is mapped so, as a reader's SharedSlab is.
+  /// Synchronizes. Errors: kUnavailable, kResourceExhausted, others as CUDA reports them;
+  /// among them that this device cannot take read-only memory.
+  [[nodiscard]] static Result<HostRegistration> Register(std::span<const std::byte> memory,
+                                                         bool read_only);
+  HostRegistration(HostRegistration&& other) noexcept;
+  HostRegistration& operator=(HostRegistration&& other) noexcept;
+  ~HostRegistration();
+
+  /// Where kernels find the first byte.
+  [[nodiscard]] const std::byte* device() const noexcept { return device_; }
+
+ private:
+  HostRegistration(void* host, const std::byte* device) noexcept : host_(host), device_(device) {}
+  void* host_ = nullptr;
+  const std::byte* device_ = nullptr;
+};
+
 /// Tokens on the device. Each has a place in `ids`, where what came before it in its run
 /// lies right before it.
 struct DeviceTokens {
@@ -54,7 +101,8 @@ struct DeviceHashOutput {
   std::uint64_t* keys = nullptr;  ///< Shape [t, orders]: group keys, order 2 first.
   RowId* rows = nullptr;          ///< Shape [t, columns].
   std::uint8_t* dead = nullptr;   ///< Shape [t]: 1 where no rows are wanted.
-  /// One word: tokens that the recipe does not know are added to it. They count as dead.
+  /// One word: tokens that are none of the recipe's, or have such a one right before them in
+  /// their n-grams, are added to it. They count as dead.
   std::uint32_t* unknown_count = nullptr;
 };
 
@@ -173,8 +221,9 @@ class HbmTier {
   /// synchronize; where the gather is captured, `stream` must be of the same capture.
   /// Failed rows are zero: HbmTicket::TryStatus() tells once the gather has ended.
   ///
-  /// Errors: kNotFound (not a layer of the ticket), kInvalidArgument, kCancelled (the tier
-  /// was closed), others as CUDA reports them.
+  /// Errors: kNotFound (not a layer of the ticket), kInvalidArgument (no ticket of this tier;
+  /// a lane before EnqueueOnStream()), kCancelled (the tier was closed), others as CUDA reports
+  /// them.
   [[nodiscard]] Status WaitOnStream(const HbmTicket& ticket, std::uint32_t layer_id,
                                     cudaStream_t stream);
 

@@ -28,9 +28,11 @@ enum class HbmUpload : std::uint8_t {
 
 /// How a stream waits for rows that are still on their way.
 enum class FlagWait : std::uint8_t {
-  kAuto,         ///< kStreamValue where the device has it, else kKernel.
-  kStreamValue,  ///< cuStreamWaitValue32: takes no multiprocessor. Or an error.
-  kKernel,       ///< One thread that looks at the flag and sleeps up to 1 us in between.
+  kAuto,  ///< kStreamValue where the device has it, else kKernel.
+  /// cuStreamWaitValue32: takes no multiprocessor. Or an error. In graphs of a driver that
+  /// does not capture it, kKernel all the same.
+  kStreamValue,
+  kKernel,  ///< One thread that looks at the flag and sleeps up to 1 us in between.
 };
 
 /// What a gather writes for each row.

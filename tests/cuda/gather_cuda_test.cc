@@ -18,6 +18,8 @@
 #include "tests/cuda/cuda_test_support.h"
 #include "tests/engram/engram_test_support.h"
 #include "tests/support/fake_hbm_device.h"
+#include "tiercel/cuda.h"
+#include "tiercel/shared_slab.h"
 
 namespace tiercel {
 namespace {
@@ -252,6 +254,42 @@ TEST_F(GatherOnGpu, Bf16IsTheGoldenOne) {
           << "row " << row << ", value " << i;
     }
   }
+}
+
+TEST_F(GatherOnGpu, GroupsComeOutOfASlabThatProcessesShare) {
+  Prng prng(3);
+  Result<SharedSlab> slab = SharedSlab::Create(100 * 2112, CachePages::kPlain);
+  ASSERT_TRUE(slab.ok()) << slab.status().ToString();
+  const auto bytes = RandomBytes(prng, 100 * 2112);
+  std::copy(bytes.begin(), bytes.end(), slab.value().writable_bytes().begin());
+  const Result<HostRegistration> registered =
+      HostRegistration::Register(slab.value().bytes(), /*read_only=*/false);
+  ASSERT_TRUE(registered.ok()) << registered.status().ToString();
+  std::vector<std::uint32_t> numbers(50);
+  for (std::uint32_t& number : numbers) number = static_cast<std::uint32_t>(prng.Below(100));
+  numbers[7] = SlabGather::kNone;
+  const testing::DeviceArray<std::uint32_t> groups{std::span<const std::uint32_t>(numbers)};
+  const testing::DeviceArray<std::byte> out(50 * 2112);
+  SlabGather gather = {.slab = registered.value().device(),
+                       .group_stride_bytes = 2112,
+                       .groups = groups.data(),
+                       .group_count = numbers.size(),
+                       .shape = kV41,
+                       .rows_per_group = 8,
+                       .format = HbmFormat::kStored,
+                       .rows = out.data()};
+  const Status status = GatherFromSlabAsync(gather, nullptr);
+  ASSERT_TRUE(status.ok()) << status.ToString();
+  const std::vector<std::byte> found = out.Read();
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    std::vector<std::byte> expected(2112);
+    if (numbers[i] != SlabGather::kNone) {
+      std::copy_n(bytes.begin() + numbers[i] * 2112, 2112, expected.begin());
+    }
+    EXPECT_TRUE(std::equal(expected.begin(), expected.end(), found.begin() + i * 2112)) << i;
+  }
+  gather.slab = nullptr;
+  EXPECT_EQ(GatherFromSlabAsync(gather, nullptr).code(), StatusCode::kInvalidArgument);
 }
 
 TEST_F(GatherOnGpu, AFlagHoldsTheStreamUntilItIsSet) {

@@ -247,6 +247,8 @@ TEST(HbmCacheTest, AGraphReplaysWithNewTokens) {
   Result<HbmTicket> lane = rig.cache->OpenLane(8, batch.outputs());
   ASSERT_TRUE(lane.ok()) << lane.status().ToString();
   EXPECT_EQ(lane.value().TryStatus(1)->code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(rig.cache->WaitOnStream(lane.value(), 1, rig.stream).code(),
+            StatusCode::kInvalidArgument);
   rig.device->BeginCapture(rig.stream);
   ASSERT_TRUE(rig.cache->EnqueueOnStream(lane.value(), rig.stream).ok());
   ASSERT_TRUE(rig.cache->WaitOnStream(lane.value(), 14, rig.stream).ok());

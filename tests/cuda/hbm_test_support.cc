@@ -68,7 +68,7 @@ HbmRig OpenRig(const MadeCheckpoint& made, const HbmRigOptions& options,
 }
 
 HbmBatch::HbmBatch(const HbmRig& rig, HbmFormat format, std::uint32_t token_capacity)
-    : store_(*rig.store), format_(format), token_capacity_(token_capacity) {
+    : store_(*rig.store), format_(format) {
   const CheckpointInfo& info = store_.checkpoint();
   for (const LayerTable& layer : info.layers) {
     const std::uint64_t row_count =

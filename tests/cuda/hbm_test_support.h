@@ -63,7 +63,6 @@ class HbmBatch {
 
   const Store& store_;
   HbmFormat format_;
-  std::uint32_t token_capacity_;
   std::size_t token_count_ = 0;
   std::vector<std::vector<std::int32_t>> tokens_;
   std::vector<TokenRun> runs_;
