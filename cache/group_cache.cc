@@ -227,6 +227,13 @@ bool GroupCache::Insert(std::uint32_t space, std::uint64_t key,
   return pool.Insert(space, key, bytes.data());
 }
 
+std::uint64_t GroupCache::RemoveIf(
+    const std::function<bool(std::uint32_t space, std::uint64_t key)>& condition) noexcept {
+  std::uint64_t count = 0;
+  for (const auto& pool : impl_->pools) count += pool->RemoveIf(condition);
+  return count;
+}
+
 std::size_t GroupCache::Expect(std::uint32_t space, std::span<const std::uint64_t> keys,
                                std::uint64_t time) noexcept {
   TIERCEL_CHECK(space < impl_->pool_of_space.size());
@@ -295,11 +302,13 @@ GroupSpaceStats GroupCache::Stats(std::uint32_t space) const noexcept {
   GroupSpaceStats stats;
   // Evictions first: a group is counted in before it is counted out.
   stats.evictions = read(writes.evictions);
+  stats.removals = read(writes.removals);
   stats.insertions = read(writes.insertions);
   stats.rejections = read(writes.rejections);
   stats.ghost_hits = read(writes.ghost_hits);
   stats.pinned_groups = read(writes.pinned);
-  stats.resident_groups = stats.insertions - std::min(stats.insertions, stats.evictions);
+  stats.resident_groups =
+      stats.insertions - std::min(stats.insertions, stats.evictions + stats.removals);
   for (std::uint32_t cell = 0; cell < ReaderEpochs::kCellCount; ++cell) {
     const ReadCounters::Space& reads = impl_->Reads(cell, space);
     stats.hits += read(reads.hits);

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -27,6 +28,7 @@ struct GroupSpaceStats {
   std::uint64_t insertions = 0;  ///< Groups taken in.
   std::uint64_t rejections = 0;  ///< Groups offered and not taken in.
   std::uint64_t evictions = 0;   ///< Groups dropped to make room.
+  std::uint64_t removals = 0;    ///< Groups dropped by RemoveIf().
   std::uint64_t ghost_hits = 0;  ///< Groups taken in again soon after they were dropped.
   std::uint64_t resident_groups = 0;
   std::uint64_t pinned_groups = 0;  ///< Of those: never dropped.
@@ -104,6 +106,19 @@ class GroupCache {
   ///
   /// Returns whether the group is resident now. May wait for another writer.
   bool Insert(std::uint32_t space, std::uint64_t key, std::span<const std::byte> bytes) noexcept;
+
+  /// Drops every group for which `condition(space, key)` is true: all that were resident
+  /// when the call began and are so still when it comes to them. Lookups that run beside it
+  /// may hit such a group; those that begin after it do not, unless it was inserted again.
+  /// What comes in meanwhile may or may not be looked at. Pinned groups are dropped too.
+  ///
+  ///   condition  Called with a lock held, and also for keys that are not resident. Must not
+  ///              throw, nor call the cache.
+  ///
+  /// Returns how many were dropped. Looks at 16 B a slot. Waits for other writers, and
+  /// for the lookups that may be copying what it drops.
+  std::uint64_t RemoveIf(
+      const std::function<bool(std::uint32_t space, std::uint64_t key)>& condition) noexcept;
 
   /// Says that a waiting prompt will read these groups, resident or not, at `time`: on a
   /// clock of the caller's that only grows, such as tokens that went into the queue. As

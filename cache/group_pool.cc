@@ -3,15 +3,25 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cstring>
 #include <utility>
+
+#include "base/clock.h"
 
 namespace tiercel {
 namespace {
 
 /// Expectations under one lock, 20 us or so: insertions need not wait for a whole prompt.
 constexpr std::size_t kExpectationsAtOnce = 128;
+
+/// Slots that RemoveIf() looks at under one lock, 20 us or so.
+constexpr std::uint32_t kSlotsSweptAtOnce = 2048;
+/// Slots that it takes out of use, until it waits for their readers.
+constexpr std::uint32_t kUnlinkedMax = 2 * kSlotsSweptAtOnce;
+/// Of a reader's stay, which is some 100 us at most.
+constexpr std::uint64_t kReaderWaitNs = 20'000;
 
 }  // namespace
 
@@ -201,6 +211,56 @@ bool GroupPool::OldestIsFree() noexcept {
 void GroupPool::FreeSlot(std::uint32_t slot) noexcept {
   // Nobody can reach the slot, so nobody but the writer looks at its record.
   records_[slot].key = std::exchange(free_head_, slot);
+}
+
+/// Takes a linked slot out of the index and the policy's hands. Readers may look at it still.
+void GroupPool::Unlink(std::uint32_t slot) noexcept {
+  SlotRecord& record = records_[slot];
+  WriteCounters& counters = counters_[record.space];
+  policy_.Forget(slot);
+  index_.Remove(HashGroup(record.space, record.key), slot);
+  counters.removals.fetch_add(1, std::memory_order_relaxed);
+  if (record.pinned == 0) return;
+  record.pinned = 0;
+  --pinned_count_;
+  counters.pinned.fetch_sub(1, std::memory_order_relaxed);
+}
+
+/// Slots that were unlinked, in nobody's list: waits until no reader can see them.
+void GroupPool::FreeWhenUnread(std::span<const std::uint32_t> slots) noexcept {
+  if (slots.empty()) return;
+  const std::uint64_t epoch = epochs_.CloseEpoch();
+  while (epochs_.OldestEpoch() <= epoch) SleepNs(kReaderWaitNs);
+  MutexLock lock(mutex_);
+  for (const std::uint32_t slot : slots) FreeSlot(slot);
+}
+
+std::uint64_t GroupPool::RemoveIf(
+    const std::function<bool(std::uint32_t, std::uint64_t)>& condition) noexcept {
+  std::array<std::uint32_t, kUnlinkedMax> unlinked;
+  std::size_t unlinked_count = 0;
+  std::uint64_t total = 0;
+  for (std::uint32_t first = 0; first < slot_count_; first += kSlotsSweptAtOnce) {
+    if (unlinked_count > kUnlinkedMax - kSlotsSweptAtOnce) {
+      FreeWhenUnread(std::span(unlinked).first(unlinked_count));
+      unlinked_count = 0;
+    }
+    MutexLock lock(mutex_);
+    const std::uint32_t end = std::min(slots_ever_used_, first + kSlotsSweptAtOnce);
+    if (first >= end) break;
+    for (std::uint32_t slot = first; slot < end; ++slot) {
+      const SlotRecord& record = records_[slot];
+      if (!condition(record.space, record.key)) continue;
+      // A free slot, or one in limbo, keeps a record that means nothing.
+      const std::uint64_t hash = HashGroup(record.space, record.key);
+      if (index_.Find(hash, record.space, record.key) != slot) continue;
+      Unlink(slot);
+      unlinked[unlinked_count++] = slot;
+      ++total;
+    }
+  }
+  FreeWhenUnread(std::span(unlinked).first(unlinked_count));
+  return total;
 }
 
 bool GroupPool::Pin(std::uint32_t slot) noexcept {

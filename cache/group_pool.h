@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -27,6 +28,7 @@ struct WriteCounters {
   std::atomic<std::uint64_t> evictions{0};
   std::atomic<std::uint64_t> ghost_hits{0};
   std::atomic<std::uint64_t> pinned{0};
+  std::atomic<std::uint64_t> removals{0};
 };
 
 /// The groups of one size: slots in a slab, the index that finds them, the policy
@@ -70,6 +72,17 @@ class GroupPool {
   ///
   ///   bytes  shape [group_size_bytes].
   bool Insert(std::uint32_t space, std::uint64_t key, const std::byte* bytes) noexcept
+      TIERCEL_EXCLUDES(mutex_);
+
+  /// Unlinks every group for which `condition(space, key)` is true and that is linked from
+  /// before the call until it is looked at; its slot is free once the readers that may have
+  /// found it have left, which the call waits for. Pinned groups too: they lose their pin.
+  /// Returns how many were unlinked. Takes the lock for some thousand slots at a time.
+  ///
+  ///   condition  Called under the lock; also with keys of groups that are not linked. Must
+  ///              not throw, nor call the pool.
+  std::uint64_t RemoveIf(
+      const std::function<bool(std::uint32_t, std::uint64_t)>& condition) noexcept
       TIERCEL_EXCLUDES(mutex_);
 
   /// Waiting prompts will read these groups at `time`, or no longer: see Policy. Both stop
@@ -151,6 +164,8 @@ class GroupPool {
   [[nodiscard]] bool OldestIsFree() noexcept TIERCEL_REQUIRES(mutex_);
   void CloseBatch() noexcept TIERCEL_REQUIRES(mutex_);
   void FreeSlot(std::uint32_t slot) noexcept TIERCEL_REQUIRES(mutex_);
+  void Unlink(std::uint32_t slot) noexcept TIERCEL_REQUIRES(mutex_);
+  void FreeWhenUnread(std::span<const std::uint32_t> slots) noexcept TIERCEL_EXCLUDES(mutex_);
   [[nodiscard]] bool Pin(std::uint32_t slot) noexcept TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] LimboEntry& Limbo(std::uint32_t index) noexcept TIERCEL_REQUIRES(mutex_);
 

@@ -218,11 +218,16 @@ std::uint32_t Policy::LastAwaited() noexcept {
 std::uint32_t Policy::Evict() noexcept {
   if (idle_.count() + awaited_.count() == 0) return kNoSlot;
   const std::uint32_t slot = idle_.count() > 0 ? WorstIdle() : LastAwaited();
+  Forget(slot);
+  return slot;
+}
+
+void Policy::Forget(std::uint32_t slot) noexcept {
+  if (!idle_.Has(slot) && !awaited_.Has(slot)) return;
   const SlotRecord& record = records_[slot];
   ghosts_.Add(HashGroup(record.space, record.key), HistoryAfter(record.history, record.Uses()));
   idle_.Remove(slot);
   awaited_.Remove(slot);
-  return slot;
 }
 
 bool Policy::Expect(std::uint64_t hash, std::uint32_t slot, std::uint64_t time) noexcept {

@@ -74,6 +74,10 @@ class Policy {
   /// than kCandidates slots.
   [[nodiscard]] std::uint32_t Evict() noexcept;
 
+  /// Forgets `slot`, whose group is taken out for another reason than to make room: its uses
+  /// are remembered for when it comes back. Does nothing for a slot that was not taken in.
+  void Forget(std::uint32_t slot) noexcept;
+
   /// A waiting prompt will read the group with this hash, which lies in `slot`, or nowhere
   /// yet (kNoSlot), at `time`: in units that the caller chooses, such as tokens of the
   /// queue, from a clock that only grows. The same group may be expected any number of

@@ -74,6 +74,16 @@ Status ToOutput(const tiercel_layer_output& output, LayerOutput* result) {
   return {};
 }
 
+Status ToRowUpdate(const tiercel_row_update& update, RowUpdate* result) {
+  Status status = CheckReserved(update.reserved, "tiercel_row_update");
+  if (status.ok()) status = CheckArray(update.bytes, update.byte_count, "bytes");
+  if (!status.ok()) return status;
+  *result = {.layer_id = update.layer_id,
+             .row = RowId{update.row},
+             .bytes = {static_cast<const std::byte*>(update.bytes), update.byte_count}};
+  return {};
+}
+
 Status ToPrefetchLayer(const tiercel_prefetch_layer& layer, PrefetchLayer* result) {
   Status status = CheckReserved(layer.reserved, "tiercel_prefetch_layer");
   if (status.ok()) status = CheckArray(layer.rows, layer.rows_bytes, "rows");

@@ -57,6 +57,7 @@ template <typename Enum>
 [[nodiscard]] Status ToRuns(const tiercel_token_run* runs, std::size_t run_count, Runs* result);
 [[nodiscard]] Status ToOutput(const tiercel_layer_output& output, LayerOutput* result);
 [[nodiscard]] Status ToPrefetchLayer(const tiercel_prefetch_layer& layer, PrefetchLayer* result);
+[[nodiscard]] Status ToRowUpdate(const tiercel_row_update& update, RowUpdate* result);
 /// Row ids are numbers in C.
 [[nodiscard]] inline std::span<const RowId> ToRowIds(const std::uint64_t* rows,
                                                      std::size_t count) noexcept {

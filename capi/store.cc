@@ -97,3 +97,17 @@ tiercel_code tiercel_store_lookup_rows(tiercel_store* store, const uint64_t* row
     return store->store->LookupRows(capi::ToRowIds(rows, row_count), layer_output, format);
   });
 }
+
+tiercel_code tiercel_store_update(tiercel_store* store, const tiercel_row_update* rows,
+                                  size_t row_count) noexcept {
+  return capi::Guarded(__func__, [&]() -> Status {
+    if (store == nullptr) return capi::IsNull("store");
+    Status status = capi::CheckArray(rows, row_count, "rows");
+    capi::SmallArray<tiercel::RowUpdate, 8> updates(row_count);
+    for (size_t i = 0; status.ok() && i < row_count; ++i) {
+      status = capi::ToRowUpdate(rows[i], &updates[i]);
+    }
+    if (!status.ok()) return status;
+    return store->store->Update(updates.span());
+  });
+}

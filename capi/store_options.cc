@@ -12,7 +12,7 @@ namespace {
 
 // Members that have no name would be padding: then this is not the sum of the members.
 static_assert(sizeof(tiercel_store_options) ==
-              2 * 8 + 4 * 4 + 8 + 8 * 4 + 2 * 8 + 2 * 4 + 5 * 8 + 2 * 4 + 8);
+              2 * 8 + 4 * 4 + 8 + 8 * 4 + 2 * 8 + 2 * 4 + 5 * 8 + 2 * 4 + 8 + 2 * 8 + 2 * 4);
 
 template <typename Enum>
 constexpr std::uint32_t Number(Enum value) noexcept {
@@ -24,6 +24,10 @@ static_assert(TIERCEL_ENGINE_PREAD == Number(Engine::kPread));
 static_assert(TIERCEL_SCALES_AUTO == Number(ScalePlacement::kAuto));
 static_assert(TIERCEL_SCALES_RESIDENT == Number(ScalePlacement::kResident));
 static_assert(TIERCEL_SCALES_DISK == Number(ScalePlacement::kDisk));
+static_assert(TIERCEL_UPDATES_AUTO == Number(Updates::kAuto));
+static_assert(TIERCEL_UPDATES_OFF == Number(Updates::kOff));
+static_assert(TIERCEL_UPDATES_READ_ONLY == Number(Updates::kReadOnly));
+static_assert(TIERCEL_UPDATES_READ_WRITE == Number(Updates::kReadWrite));
 static_assert(TIERCEL_PAGES_TRANSPARENT_HUGE == Number(CachePages::kTransparentHuge));
 static_assert(TIERCEL_PAGES_HUGETLB == Number(CachePages::kHugetlb));
 static_assert(TIERCEL_PAGES_PLAIN == Number(CachePages::kPlain));
@@ -45,6 +49,10 @@ Status ToChoices(const tiercel_store_options& from, StoreOptions* options) {
   if (status.ok()) {
     status = ToFlag(from.submission_poll, "submission_poll", &options->submission_poll);
   }
+  if (status.ok()) {
+    status = ToEnum(from.updates, Updates::kReadWrite, "updates", &options->updates);
+  }
+  if (status.ok()) status = CheckReserved(from.reserved, "tiercel_store_options");
   if (status.ok()) status = CheckArray(from.layer_ids, from.layer_id_count, "layer_ids");
   return status;
 }
@@ -62,6 +70,7 @@ void CopySizes(const tiercel_store_options& from, StoreOptions* options) {
   options->prefetch.staging_bytes = from.prefetch_staging_bytes;
   options->prefetch.start_groups_max = from.prefetch_start_groups_max;
   options->prefetch.background_depth = from.prefetch_background_depth;
+  options->overlay_rows_max = from.overlay_rows_max;
   options->shard = {.rank = from.shard_rank, .count = from.shard_count};
   if (from.prefetch_expected_groups_max != UINT64_MAX) {
     options->prefetch.expected_groups_max = from.prefetch_expected_groups_max;
@@ -93,6 +102,8 @@ tiercel_store_options DefaultStoreOptions() {
   options.prefetch_background_depth = from.prefetch.background_depth;
   options.shard_rank = from.shard.rank;
   options.shard_count = from.shard.count;
+  options.overlay_rows_max = from.overlay_rows_max;
+  options.updates = Number(from.updates);
   options.prefetch_expected_groups_max = UINT64_MAX;  // As from.prefetch leaves it open.
   return options;
 }
@@ -104,6 +115,7 @@ Status ToStoreOptions(const tiercel_store_options* given, StoreOptions* options)
   if (!status.ok()) return status;
   CopySizes(from, options);
   if (from.disk_profile_path != nullptr) options->disk_profile_path = from.disk_profile_path;
+  if (from.state_path != nullptr) options->state_path = from.state_path;
   if (from.layer_id_count > 0) {
     options->layer_ids.assign(from.layer_ids, from.layer_ids + from.layer_id_count);
   }

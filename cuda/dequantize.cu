@@ -73,6 +73,11 @@ cudaError_t LaunchDequantize(RowFormat format, const DequantizeArguments& argume
       return Launch<RowFormat::kFp16>(arguments, stream);
     case RowFormat::kFp32:
       return Launch<RowFormat::kFp32>(arguments, stream);
+    case RowFormat::kQ8_0:
+    case RowFormat::kQ4_K:
+    case RowFormat::kQ3_K:
+    case RowFormat::kQ2_K:
+      break;
   }
   return cudaErrorInvalidValue;
 }

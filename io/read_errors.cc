@@ -28,7 +28,7 @@ ReadError DescribeReadError(int os_error) noexcept {
     case EBADMSG:
     case EILSEQ:
     case EUCLEAN:
-      return {kDamaged, "a checksum of the disk or the file system does not hold"};
+      return {kDamaged, "a checksum does not hold, of the table, the disk or the file system"};
     case ENODEV:
     case ENXIO:
     case ENOMEDIUM:

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "python/errors.h"
+#include "python/host_tensor.h"
 #include "python/info.h"
 #include "python/store_object.h"
 #include "python/store_options.h"
@@ -121,6 +122,31 @@ py::object LookupRows(const StoreObject& self, const py::handle& rows, std::uint
   return outputs.rows;
 }
 
+void Update(const StoreObject& self, const py::handle& rows, std::uint32_t layer_id,
+            const py::handle& data) {
+  const RowIdList ids(rows);
+  const LayerShape shape = self.ShapeOfRows(layer_id, ids.rows().size(), RowOutput::kStored);
+  const HostTensor tensor = ReadHostTensor(data, "data");
+  const auto due_bytes = static_cast<std::int64_t>(ids.rows().size() * shape.row_bytes);
+  if (!tensor.contiguous() || tensor.item_count() * tensor.item_bytes != due_bytes) {
+    RaiseInvalid("data must be contiguous and have " + std::to_string(shape.row_bytes) +
+                 " bytes for each of " + std::to_string(ids.rows().size()) + " rows");
+  }
+  std::vector<RowUpdate> updates;
+  updates.reserve(ids.rows().size());
+  for (std::size_t i = 0; i < ids.rows().size(); ++i) {
+    updates.push_back({.layer_id = layer_id,
+                       .row = ids.rows()[i],
+                       .bytes = {tensor.data + i * shape.row_bytes, shape.row_bytes}});
+  }
+  std::shared_ptr<Store> store = self.store();
+  RaiseUnlessOk(WithoutGil([&] {
+    Status status = store->Update(updates);
+    store = nullptr;
+    return status;
+  }));
+}
+
 py::object SaveHotSet(const StoreObject& self, const std::filesystem::path& path, bool bytes,
                       std::optional<std::uint64_t> group_count_max, std::uint32_t block_bytes) {
   HotSetSaveOptions options;
@@ -158,6 +184,7 @@ void BindTables(py::class_<StoreObject>& store) {
            "format"_a = "stored", "on_partial"_a = "raise")
       .def("lookup_rows", &LookupRows, "rows"_a, "layer"_a, py::kw_only(), "out"_a = py::none(),
            "status"_a = py::none(), "format"_a = "stored", "on_partial"_a = "raise")
+      .def("update", &Update, "rows"_a, "layer"_a, "data"_a)
       .def_property_readonly("layers",
                              [](const StoreObject& self) {
                                return TupleOf(self.layers(), [](std::uint32_t layer_id) {

@@ -71,6 +71,18 @@ void SetNuma(StoreOptions& options, py::handle value) {
                                               {"node", NumaPlacement::kNode}});
 }
 
+void SetUpdates(StoreOptions& options, py::handle value) {
+  options.updates = Parse<Updates>("updates", value,
+                                   {{"auto", Updates::kAuto},
+                                    {"off", Updates::kOff},
+                                    {"read-only", Updates::kReadOnly},
+                                    {"read-write", Updates::kReadWrite}});
+}
+
+void SetStatePath(StoreOptions& options, py::handle value) {
+  options.state_path = py::cast<std::filesystem::path>(value).string();
+}
+
 void SetDiskProfile(StoreOptions& options, py::handle value) {
   options.disk_profile_path = py::cast<std::filesystem::path>(value).string();
 }
@@ -107,6 +119,9 @@ const std::map<std::string, Setter, std::less<>>& Setters() {
       {"layers", Set(&StoreOptions::layer_ids)},
       {"shard", SetShard},
       {"expected_groups_max", SetExpectedGroups},
+      {"updates", SetUpdates},
+      {"state_path", SetStatePath},
+      {"overlay_rows_max", Set(&StoreOptions::overlay_rows_max)},
       {"tickets_max", Set(&StoreOptions::prefetch, &PrefetchLimits::tickets_max)},
       {"prefetch_tokens_max", Set(&StoreOptions::prefetch, &PrefetchLimits::tokens_max)},
       {"staging_bytes", Set(&StoreOptions::prefetch, &PrefetchLimits::staging_bytes)},

@@ -6,7 +6,7 @@
 #
 #   build  compilers, libraries, test tools: `make test` and `make demo` (default)
 #   dev    also clang, clang-format, clang-tidy and libFuzzer: `make format`, `make fuzz`
-#   bench  also fio and RocksDB, which Tiercel is compared with: `make bench`
+#   bench  also fio, which Tiercel is compared with: `make bench`
 #
 # TIERCEL_NO_INSTALL=1 skips the check: for machines whose packages come from
 # elsewhere. CMake then names what it misses.
@@ -14,14 +14,14 @@ set -euo pipefail
 
 build_packages=(
   build-essential cmake ninja-build pkg-config ccache git
-  liburing-dev libhwloc-dev libicu-dev libzstd-dev zstd
+  liburing-dev libhwloc-dev libicu-dev libzstd-dev zstd librocksdb-dev
   libfmt-dev nlohmann-json3-dev libcli11-dev libxxhash-dev
   libgtest-dev libgmock-dev libbenchmark-dev pybind11-dev
-  python3-dev python3-numpy python3-pytest python3-pip python3-venv
+  python3-dev python3-numpy python3-xxhash python3-pytest python3-pip python3-venv
 )
 # libclang-rt-dev brings the sanitizer and fuzzer runtimes of the default clang.
 dev_packages=(clang clang-format clang-tidy libclang-rt-dev)
-bench_packages=(fio librocksdb-dev)
+bench_packages=(fio)
 
 groups=("$@")
 if [[ ${#groups[@]} -eq 0 ]]; then
@@ -48,9 +48,9 @@ if ! command -v apt-get > /dev/null || ! command -v dpkg-query > /dev/null; then
   cat >&2 << EOF
 install-deps: this system has no apt, so nothing was installed. Tiercel needs
   g++ >= 12 or clang >= 14, cmake >= 3.25, ninja, pkg-config, zstd (program)
-  and the development files of: liburing >= 2.3, hwloc, ICU >= 70, zstd, fmt >= 9,
+  and the development files of: liburing >= 2.3, hwloc, ICU >= 70, zstd, RocksDB >= 7, fmt >= 9,
   nlohmann-json >= 3.10, CLI11, xxHash, GoogleTest (with gmock), Google Benchmark,
-  pybind11, Python 3 with NumPy, pytest and pip; for \`make bench\` also fio (program) and RocksDB >= 7.
+  pybind11, Python 3 with NumPy, pytest and pip; for \`make bench\` also fio (program).
 The Debian names are:
   ${wanted[*]}
 Install them, then run this again with TIERCEL_NO_INSTALL=1 in the environment.

@@ -21,13 +21,14 @@ struct PolicyName {
   SimPolicy sim_policy;
   std::string_view name;
 };
-constexpr std::array<PolicyName, 6> kPolicies = {{
+constexpr std::array<PolicyName, 7> kPolicies = {{
     {CurvePolicy::kLru, SimPolicy::kLru, "lru"},
     {CurvePolicy::kS3Fifo, SimPolicy::kS3Fifo, "s3fifo"},
     {CurvePolicy::kTinyLfu, SimPolicy::kTinyLfu, "tinylfu"},
     {CurvePolicy::kOurs, SimPolicy::kGroupPolicy, "ours"},
     {CurvePolicy::kTopK, SimPolicy::kTopK, "topk"},
     {CurvePolicy::kClairvoyant, SimPolicy::kClairvoyant, "opt"},
+    {CurvePolicy::kCache, SimPolicy::kGroupPolicy, "cache"},
 }};
 
 const PolicyName& EntryOf(CurvePolicy policy) noexcept {
@@ -114,11 +115,14 @@ class Simulation {
   [[nodiscard]] Result<CurvePoint> PlanPoint(const Curve& curve, CurvePolicy policy,
                                              std::uint64_t size_bytes) const;
 
-  /// Fills in the hit rates. False if it was stopped.
-  [[nodiscard]] bool Run(const Curve& curve, CurvePolicy policy, CurvePoint& point,
-                         std::uint64_t point_index, std::uint64_t point_count) const;
+  /// Fills in the hit rates. Errors: kCancelled, kResourceExhausted.
+  [[nodiscard]] Status Run(const Curve& curve, CurvePolicy policy, CurvePoint& point,
+                           std::uint64_t point_index, std::uint64_t point_count) const;
 
  private:
+  [[nodiscard]] Result<std::vector<std::uint64_t>> RunCache(const Curve& curve,
+                                                            const AccessTrace& trace,
+                                                            const CurvePoint& point) const;
   [[nodiscard]] double live_tokens() const noexcept {
     return static_cast<double>(trace_.token_count - trace_.dead_token_count);
   }
@@ -169,7 +173,7 @@ Result<CurvePoint> Simulation::PlanPoint(const Curve& curve, CurvePolicy policy,
   CurvePoint point;
   point.size_bytes = size_bytes;
   point.ngram_count = size_bytes / curve.ngram_size_bytes;
-  if (policy == CurvePolicy::kOurs) {
+  if (policy == CurvePolicy::kOurs || policy == CurvePolicy::kCache) {
     const auto group_size_bytes =
         static_cast<std::uint32_t>(curve.ngram_size_bytes / curve.layer_count);
     const auto expected_ngrams = static_cast<std::uint64_t>(
@@ -189,26 +193,45 @@ Result<CurvePoint> Simulation::PlanPoint(const Curve& curve, CurvePolicy policy,
                             trace_.slices.size()));
 }
 
-bool Simulation::Run(const Curve& curve, CurvePolicy policy, CurvePoint& point,
-                     std::uint64_t point_index, std::uint64_t point_count) const {
+/// Misses of the cache itself: of one layer's share of it, for one layer's keys.
+Result<std::vector<std::uint64_t>> Simulation::RunCache(const Curve& curve,
+                                                        const AccessTrace& trace,
+                                                        const CurvePoint& point) const {
+  const double share =
+      curve.sample_fraction / (static_cast<double>(trace_.slices.size()) * curve.layer_count);
+  return SimulateGroupCache(
+      trace, static_cast<std::uint64_t>(static_cast<double>(point.size_bytes) * share),
+      static_cast<std::uint32_t>(curve.ngram_size_bytes / curve.layer_count), KnownIn(trace));
+}
+
+Status Simulation::Run(const Curve& curve, CurvePolicy policy, CurvePoint& point,
+                       std::uint64_t point_index, std::uint64_t point_count) const {
   const auto capacity = static_cast<std::uint64_t>(std::llround(SliceNgrams(point)));
   const std::uint64_t slice_count = trace_.slices.size();
   std::uint64_t slices_done = 0;
-  bool stopped = false;
-  Rates rates = RatesOf(
-      trace_.slices, order_count_, live_tokens(), curve.sample_fraction,
-      [&](const AccessTrace& trace) {
-        const std::uint64_t done = point_index * slice_count + slices_done++;
-        stopped =
-            stopped || (options_.progress && !options_.progress(done, point_count * slice_count));
-        if (stopped) return std::vector<std::uint64_t>(order_count_);
-        return SimulateMisses(EntryOf(policy).sim_policy, trace, capacity, KnownIn(trace));
-      });
+  Status status;
+  Rates rates =
+      RatesOf(trace_.slices, order_count_, live_tokens(), curve.sample_fraction,
+              [&](const AccessTrace& trace) {
+                const std::uint64_t done = point_index * slice_count + slices_done++;
+                if (status.ok() && options_.progress &&
+                    !options_.progress(done, point_count * slice_count)) {
+                  status = Status(StatusCode::kCancelled, "the simulation was stopped");
+                }
+                if (!status.ok()) return std::vector<std::uint64_t>(order_count_);
+                if (policy == CurvePolicy::kCache) {
+                  Result<std::vector<std::uint64_t>> misses = RunCache(curve, trace, point);
+                  if (misses.ok()) return std::move(misses).value();
+                  status = std::move(misses).TakeStatus();
+                  return std::vector<std::uint64_t>(order_count_);
+                }
+                return SimulateMisses(EntryOf(policy).sim_policy, trace, capacity, KnownIn(trace));
+              });
   point.hit_rate = rates.all;
   point.order_hit_rates = std::move(rates.orders);
   point.rows_missed_per_token = (1.0 - point.hit_rate.rate) * curve.rows_per_token * live_tokens() /
                                 static_cast<double>(curve.token_count);
-  return !stopped;
+  return status;
 }
 
 }  // namespace
@@ -229,7 +252,9 @@ Result<CurvePolicy> ParseCurvePolicy(std::string_view name) {
 
 std::vector<CurvePolicy> AllCurvePolicies() {
   std::vector<CurvePolicy> policies;
-  for (const PolicyName& entry : kPolicies) policies.push_back(entry.policy);
+  for (const PolicyName& entry : kPolicies) {
+    if (entry.policy != CurvePolicy::kCache) policies.push_back(entry.policy);
+  }
   return policies;
 }
 
@@ -273,9 +298,8 @@ Result<Curve> GroupTrace::Simulate(const CurveOptions& options) const {
   std::uint64_t done = 0;
   for (CurveLine& line : curve.lines) {
     for (CurvePoint& point : line.points) {
-      if (!simulation.Run(curve, line.policy, point, done++, total)) {
-        return Status(StatusCode::kCancelled, "the simulation was stopped");
-      }
+      Status status = simulation.Run(curve, line.policy, point, done++, total);
+      if (!status.ok()) return status;
     }
   }
   return curve;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <utility>
@@ -190,9 +191,20 @@ void HotRows::OnRead(const ReadCompletion& completion) noexcept {
   const std::uint32_t layer_index = context_.layout.spaces[space_].layer_index;
   for (std::size_t i = run.first; i < run.first + run.count; ++i) {
     const RowRead place = context_.locator.Locate(layer_index, part_, RowOf(pending_[i]));
+    const std::span<const std::byte> read =
+        completion.bytes.subspan(place.offset_bytes - run.offset_bytes, place.size_bytes);
+    if (!context_.locator.Intact(layer_index, part_, RowOf(pending_[i]), place, read)) {
+      Fail({.first = i,
+            .count = 1,
+            .offset_bytes = place.offset_bytes,
+            .size_bytes = place.size_bytes,
+            .file_index = run.file_index,
+            .attempts = run.attempts},
+           EBADMSG);
+      continue;
+    }
     std::memcpy(RowBytes(pending_[i]).data() + place.row_offset_bytes,
-                completion.bytes.data() + (place.offset_bytes - run.offset_bytes),
-                place.size_bytes);
+                read.data() + place.skip_bytes, place.part_size_bytes);
   }
   counts_.read_bytes.fetch_add(completion.blocks.size(), std::memory_order_relaxed);
 }
@@ -217,7 +229,8 @@ void HotRows::Publish() {
   for (const Group& group : groups_) {
     const HotSlot slot = context_.cache.HotSlotAt(space_, group.slot);
     HotOutcome outcome = HotOutcome::kNoRoom;
-    if (stopped || group.failed) {
+    Overlay::Delivery delivery(context_.overlay);
+    if (stopped || group.failed || !delivery.MergeGroup(space_, group.key, slot.bytes)) {
       context_.cache.AbandonHot(slot, space_);
     } else {
       outcome = context_.cache.FinishHot(

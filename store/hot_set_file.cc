@@ -24,6 +24,7 @@ Result<TableIdentity> IdentityOf(const CheckpointInfo& checkpoint) {
                         layer.shape.value_count, layer.shape.tensor_scale, layer.row_count);
     for (const RowPart& part : layer.parts) {
       text += fmt::format("part {}\n", part.size_bytes);
+      if (part.pages.rows_per_page > 0) text += fmt::format("pages {:016x}\n", part.pages.tag);
       for (const RowExtent& extent : part.extents) {
         text += fmt::format("{} {} {} {}\n", extent.file_index, extent.offset_bytes,
                             extent.first_row, extent.row_count);

@@ -285,7 +285,12 @@ HotOutcome HotSetLoader::TakeImage(const HotGroupId& id, std::span<const std::by
   HotOutcome outcome = HotOutcome::kNoRoom;
   if (!slot.bytes.empty()) {
     std::memcpy(slot.bytes.data(), bytes.data(), bytes.size());
-    outcome = context_.cache.FinishHot(slot, id, pin);
+    Overlay::Delivery delivery(context_.overlay);
+    if (delivery.MergeGroup(id.space, id.key, slot.bytes)) {
+      outcome = context_.cache.FinishHot(slot, id, pin);
+    } else {
+      context_.cache.AbandonHot(slot, id.space);
+    }
   }
   std::atomic<std::uint64_t>& count = outcome == HotOutcome::kLoaded    ? counts_.loaded
                                       : outcome == HotOutcome::kPresent ? counts_.present
@@ -344,6 +349,7 @@ Status StartLoad(Store::Impl& store, const std::string& path, const HotSetLoadOp
                                  .hasher = store.hasher,
                                  .locator = store.locator,
                                  .cache = *store.cache,
+                                 .overlay = store.overlay.get(),
                                  .open = store.open_device,
                                  .read_attempts_max = store.read_attempts_max};
   MutexLock lock(store.hot_set_mutex);

@@ -14,6 +14,7 @@
 #include "cache/group_cache.h"
 #include "cache/hot_set_coding.h"
 #include "io/device.h"
+#include "store/overlay.h"
 #include "store/row_locator.h"
 #include "store/space.h"
 #include "tiercel/checkpoint.h"
@@ -30,6 +31,7 @@ struct HotSetContext {
   const Hasher& hasher;
   const RowLocator& locator;
   GroupCache& cache;
+  Overlay* overlay = nullptr;  ///< Null: no row was updated.
   /// Opens files for large reads: the store's own way of reading.
   std::function<Result<OpenedDevice>(const std::vector<std::string>&, const DeviceOptions&)> open;
   std::uint32_t read_attempts_max = 3;

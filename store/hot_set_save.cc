@@ -107,14 +107,20 @@ Result<HotSetHeader> NewHeader(const Store::Impl& store, const HotSetSaveOptions
   return header;
 }
 
-Status WriteBlocks(const GroupCache& cache, const HotSetSaveOptions& options, NewFile& file,
-                   HotSetHeader& header) {
+Status WriteBlocks(const GroupCache& cache, const Overlay* overlay,
+                   const HotSetSaveOptions& options, NewFile& file, HotSetHeader& header) {
   Result<AlignedBuffer> buffer = AlignedBuffer::Make(header.block_bytes, "a block of a hot set");
   if (!buffer.ok()) return std::move(buffer).TakeStatus();
   const std::span<std::byte> block(buffer.value().data(), header.block_bytes);
   HotSetBlockWriter writer(header, block);
   bool full = false;
   const auto visit = [&](const HotGroup& group) {
+    // An image holds the tables' own rows, so that it is good with every state of theirs. The
+    // group was found before it is asked about, so that no update gets in between.
+    if (options.bytes && overlay != nullptr &&
+        overlay->MayHaveRowOf(group.id.space, group.id.key)) {
+      return true;
+    }
     if (header.group_count == options.group_count_max) return false;
     full = !writer.Add(group);
     if (full) return false;
@@ -145,7 +151,7 @@ Result<HotSetSaved> Save(const Store::Impl& store, const std::string& path,
   HotSetHeader& header = made.value();
   Result<NewFile> file = NewFile::Create(path);
   if (!file.ok()) return std::move(file).TakeStatus();
-  Status status = WriteBlocks(*store.cache, options, file.value(), header);
+  Status status = WriteBlocks(*store.cache, store.overlay.get(), options, file.value(), header);
   if (!status.ok()) return status;
   // Last: a file without it is no hot set, whatever became of its writer.
   Result<AlignedBuffer> buffer = AlignedBuffer::Make(kHotSetHeaderBytes, "a hot set's header");

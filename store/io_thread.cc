@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstring>
 
@@ -248,7 +249,8 @@ void IoThread::SubmitReads(std::uint32_t group_index) noexcept {
       const std::uint32_t read_index =
           reads_.Add({.place = context_.locator.Locate(space.layer_index, part, row),
                       .group = group_index,
-                      .row = group.next_row});
+                      .row = group.next_row,
+                      .part = part});
       ++group.pieces_pending;
       if (read_index == ReadTable::kNone) {
         context_.counters.device_reads_shared.Add(1);
@@ -286,14 +288,9 @@ void IoThread::OnRead(const ReadCompletion& completion) noexcept {
       MutexLock lock(latency_mutex_);
       read_latency_ns_.Add(latency_ns);
     }
-    over = reads_.Serve(read_index, completion.blocks, [this](const RowPiece& piece, auto bytes) {
-      const Space& space = context_.layout.spaces[groups_[piece.group].fetch->space];
-      const std::size_t row_size_bytes = space.size_bytes / space.row_count;
-      std::memcpy(
-          BytesOf(piece.group).data() + piece.row * row_size_bytes + piece.place.row_offset_bytes,
-          bytes.data(), bytes.size());
-      --groups_[piece.group].pieces_pending;
-      FinishIfDone(piece.group);
+    const std::uint32_t attempts = read.attempts;
+    over = reads_.Serve(read_index, completion.blocks, [&](const RowPiece& piece, auto bytes) {
+      TakePiece(piece, bytes, attempts);
     });
   } else if (DescribeReadError(completion.os_error).kind == ReadErrorKind::kPassing &&
              read.attempts < context_.read_attempts_max) {
@@ -311,6 +308,23 @@ void IoThread::OnRead(const ReadCompletion& completion) noexcept {
   } else {
     --(background ? background_reads_ : urgent_reads_);
   }
+}
+
+/// Puts what was read for a piece into its group, if it is what was once written.
+void IoThread::TakePiece(const RowPiece& piece, std::span<const std::byte> read,
+                         std::uint32_t attempts) noexcept {
+  const Space& space = context_.layout.spaces[groups_[piece.group].fetch->space];
+  const std::size_t row_size_bytes = space.size_bytes / space.row_count;
+  const RowRead& place = piece.place;
+  if (context_.locator.Intact(space.layer_index, piece.part, RowsOf(piece.group)[piece.row], place,
+                              read)) {
+    std::memcpy(BytesOf(piece.group).data() + piece.row * row_size_bytes + place.row_offset_bytes,
+                read.data() + place.skip_bytes, place.part_size_bytes);
+  } else {
+    FailRow(piece, attempts, EBADMSG);
+  }
+  --groups_[piece.group].pieces_pending;
+  FinishIfDone(piece.group);
 }
 
 void IoThread::FailRow(const RowPiece& piece, std::uint32_t attempts, int os_error) noexcept {
@@ -344,14 +358,20 @@ void IoThread::Deliver(std::uint32_t group_index) noexcept {
   Fetch* const fetch = group.fetch;
   const Space& space = context_.layout.spaces[fetch->space];
   const std::span<std::byte> bytes = BytesOf(group_index);
-  const std::span<const RowStatus> statuses = StatusesOf(group_index).first(space.row_count);
-  if (group.failed_rows > 0) {
-    context_.counters.spaces[fetch->space].failed.Add(1);
-  } else if (!space.single_rows()) {
-    // Before Finish(): whoever comes later finds the group here or there.
-    context_.cache.Insert(fetch->space, fetch->key, bytes);
+  const std::span<RowStatus> statuses = StatusesOf(group_index).first(space.row_count);
+  Waiter* waiter = nullptr;
+  {
+    Overlay::Delivery delivery(context_.overlay);
+    const bool may_cache = delivery.Merge(space, RowsOf(group_index).first(space.row_count), bytes,
+                                          statuses, group.failed_rows);
+    if (group.failed_rows > 0) {
+      context_.counters.spaces[fetch->space].failed.Add(1);
+    } else if (may_cache && !space.single_rows()) {
+      // Before Finish(): whoever comes later finds the group here or there.
+      context_.cache.Insert(fetch->space, fetch->key, bytes);
+    }
+    waiter = context_.fetches.Finish(fetch);
   }
-  Waiter* waiter = context_.fetches.Finish(fetch);
   while (waiter != nullptr) {
     Waiter* const next = waiter->next;  // The batch may end with this delivery.
     waiter->batch->Deliver(*waiter, space, bytes, statuses);

@@ -19,6 +19,7 @@
 #include "store/beat.h"
 #include "store/counters.h"
 #include "store/fetch_table.h"
+#include "store/overlay.h"
 #include "store/read_table.h"
 #include "store/row_locator.h"
 #include "store/space.h"
@@ -38,6 +39,7 @@ struct IoContext {
   FetchTable& fetches;
   GroupCache& cache;
   Counters& counters;
+  Overlay* overlay = nullptr;  ///< Null: no row was updated.
   std::uint32_t read_attempts_max = 3;
   /// Reads in flight of the background, of one thread, while others are about.
   std::uint32_t background_depth = 1;
@@ -120,6 +122,8 @@ class IoThread final : private ReadSink {
   void SubmitReads(std::uint32_t group_index) noexcept;
   void SubmitRead(std::uint32_t read_index) noexcept;
   void OnRead(const ReadCompletion& completion) noexcept override;
+  void TakePiece(const RowPiece& piece, std::span<const std::byte> read,
+                 std::uint32_t attempts) noexcept;
   void FailRow(const RowPiece& piece, std::uint32_t attempts, int os_error) noexcept;
   void FinishIfDone(std::uint32_t group_index) noexcept;
   void DeliverFinished() noexcept;

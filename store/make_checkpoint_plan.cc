@@ -7,34 +7,16 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "base/byte_order.h"
 #include "base/prng.h"
+#include "store/make_checkpoint_gguf.h"
 #include "store/make_checkpoint_models.h"
+#include "store/safetensors_text.h"
 #include "tiercel/recipe.h"
 
 namespace tiercel {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-/// Writes the header as the reference implementation does: tensors in the order of
-/// their data, padded with spaces so that the data starts at a multiple of 8. (Not of
-/// 4096: rows of real files are not aligned either.)
-std::string Header(const std::vector<PlannedTensor>& tensors) {
-  Json json = {{"__metadata__", {{"format", "pt"}}}};
-  std::uint64_t offset_bytes = 0;
-  for (const PlannedTensor& tensor : tensors) {
-    json[tensor.name] = {{"dtype", Name(tensor.type)},
-                         {"shape", tensor.shape},
-                         {"data_offsets", {offset_bytes, offset_bytes + tensor.size_bytes}}};
-    offset_bytes += tensor.size_bytes;
-  }
-  std::string text = json.dump();
-  text.append((8 - text.size() % 8) % 8, ' ');
-  std::string header(8, '\0');
-  StoreLittleEndian<std::uint64_t>(header.data(), text.size());
-  return header + text;
-}
 
 /// Orders the tensors as the reference implementation does (type, largest first,
 /// then name) and adds what follows from that.
@@ -43,25 +25,23 @@ void FinishFile(PlannedFile& file) {
             [](const PlannedTensor& a, const PlannedTensor& b) {
               return a.type != b.type ? a.type > b.type : a.name < b.name;
             });
-  file.header = Header(file.tensors);
+  std::vector<TensorHead> heads;
+  for (const PlannedTensor& tensor : file.tensors) {
+    heads.push_back({tensor.name, tensor.type, tensor.shape, tensor.size_bytes});
+  }
+  file.header = SafetensorsHeaderText(heads);
   file.size_bytes = file.header.size();
   for (const PlannedTensor& tensor : file.tensors) file.size_bytes += tensor.size_bytes;
 }
 
 std::string IndexText(const std::vector<PlannedFile>& files) {
-  std::uint64_t total_size_bytes = 0;
-  std::vector<std::pair<std::string, std::string>> places;
+  std::vector<IndexedTensor> tensors;
   for (const PlannedFile& file : files) {
     for (const PlannedTensor& tensor : file.tensors) {
-      total_size_bytes += tensor.size_bytes;
-      places.emplace_back(tensor.name, file.name);
+      tensors.push_back({tensor.name, file.name, tensor.size_bytes});
     }
   }
-  std::sort(places.begin(), places.end());
-  Json map = Json::object();
-  for (auto& [tensor, file] : places) map[tensor] = file;
-  const Json json = {{"metadata", {{"total_size", total_size_bytes}}}, {"weight_map", map}};
-  return json.dump(2) + "\n";
+  return SafetensorsIndexText(std::move(tensors));
 }
 
 std::string MarkerText(const MakeCheckpointOptions& options) {
@@ -79,6 +59,7 @@ std::string MarkerText(const MakeCheckpointOptions& options) {
 }  // namespace
 
 Result<CheckpointPlan> PlanCheckpoint(const MakeCheckpointOptions& options) {
+  if (options.format == CheckpointFormat::kGguf) return PlanGguf(options);
   Result<RecipeParameters> parameters = ModelParameters(options.like, options.shrink);
   if (!parameters.ok()) return std::move(parameters).TakeStatus();
   Result<Recipe> recipe = BuildRecipe(parameters.value());

@@ -51,25 +51,34 @@ std::uint64_t ScaleBytes(const CheckpointInfo& checkpoint, const Layout& layout)
 
 Result<MemoryPlan> PlanMemory(const StoreOptions& options, const CheckpointInfo& checkpoint,
                               const Layout& layout, std::uint32_t part_count_max,
-                              const Device& device) {
+                              const MemoryNeeds& needs, const Device& device) {
   MemoryPlan plan;
   plan.budget_bytes = options.dram_budget_bytes;
+  plan.overlay_bytes = needs.overlay_bytes;
   PlanTickets(options.prefetch, layout, plan);
   plan.read_bytes = FetchTable::MemoryBytes(plan.fetch_capacity) +
                     options.io_thread_count *
                         (device.queue_size_bytes() +
                          IoThread::MemoryBytes(layout, part_count_max, options.queue_depth));
-  const std::uint64_t fixed_bytes = plan.read_bytes + plan.ticket_bytes;
+  const std::uint64_t fixed_bytes = plan.read_bytes + plan.ticket_bytes + plan.overlay_bytes;
   if (fixed_bytes >= plan.budget_bytes) {
     return Status(
         StatusCode::kResourceExhausted,
         fmt::format("a DRAM budget of {} B does not hold the read buffers of {} thread(s) "
-                    "at depth {} ({} B) and what tickets may take by PrefetchLimits ({} B): "
-                    "raise the budget, or lower threads, depth or limits",
+                    "at depth {} ({} B), what tickets may take by PrefetchLimits ({} B) and "
+                    "updated rows ({} B): raise the budget, or lower threads, depth or limits",
                     plan.budget_bytes, options.io_thread_count, options.queue_depth,
-                    plan.read_bytes, plan.ticket_bytes));
+                    plan.read_bytes, plan.ticket_bytes, plan.overlay_bytes));
   }
-  const std::uint64_t left_bytes = plan.budget_bytes - fixed_bytes;
+  plan.checksum_bytes = needs.checksum_bytes;
+  if (plan.checksum_bytes >= plan.budget_bytes - fixed_bytes) {
+    return Status(
+        StatusCode::kResourceExhausted,
+        fmt::format("the checksums of the sidecar take {} B, but a DRAM budget of {} B "
+                    "leaves {} B: raise the budget, or open without the sidecar",
+                    plan.checksum_bytes, plan.budget_bytes, plan.budget_bytes - fixed_bytes));
+  }
+  const std::uint64_t left_bytes = plan.budget_bytes - fixed_bytes - plan.checksum_bytes;
   const std::uint64_t scale_bytes = ScaleBytes(checkpoint, layout);
   if (options.scales == ScalePlacement::kResident && scale_bytes >= left_bytes) {
     return Status(StatusCode::kResourceExhausted,

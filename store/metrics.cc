@@ -92,10 +92,37 @@ void MemoryFamilies(MetricsText& text, const StoreStats& stats) {
   text.Sample({{"part", "scales"}}, stats.resident_scale_bytes);
   text.Sample({{"part", "read_buffers"}}, stats.read_buffer_bytes);
   text.Sample({{"part", "tickets"}}, stats.ticket_bytes);
+  text.Sample({{"part", "overlay"}}, stats.overlay.memory_bytes);
   text.Family("tiercel_tickets", "gauge", "Tickets that were started and not dropped yet.");
   text.Sample({}, std::uint64_t{stats.tickets});
   text.Family("tiercel_expected_groups", "gauge", "Groups that queued tickets will read.");
   text.Sample({}, stats.expected_groups);
+}
+
+/// Of a store with a state; without one there are no such families.
+void OverlayFamilies(MetricsText& text, const OverlayStats& overlay) {
+  if (overlay.state_path.empty()) return;
+  const auto family = [&](std::string_view name, std::string_view type, std::string_view help,
+                          std::uint64_t value) {
+    text.Family(name, type, help);
+    text.Sample({}, value);
+  };
+  family("tiercel_overlay_rows", "gauge", "Updated rows.", overlay.rows);
+  family("tiercel_overlay_rows_max", "gauge", "Updated rows that there is room for.",
+         overlay.rows_max);
+  family("tiercel_overlay_sequence", "gauge", "The last batch of updates that is visible.",
+         overlay.sequence);
+  family("tiercel_overlay_state_bytes", "gauge", "Files and memory of the state.",
+         overlay.state_bytes);
+  family("tiercel_overlay_batches_total", "counter", "Batches of updates.", overlay.batches);
+  family("tiercel_overlay_commits_total", "counter", "Writes that the batches shared.",
+         overlay.commits);
+  family("tiercel_overlay_rows_written_total", "counter", "Rows in the batches.",
+         overlay.rows_written);
+  family("tiercel_overlay_rows_merged_total", "counter",
+         "Updated rows that were delivered in place of those of the table.", overlay.rows_merged);
+  family("tiercel_overlay_groups_removed_total", "counter",
+         "Groups that updates took out of the cache.", overlay.groups_removed);
 }
 
 void HotSetFamilies(MetricsText& text, const HotSetProgress& progress) {
@@ -130,6 +157,7 @@ std::string Store::WriteMetrics() const {
   DeviceFamilies(text, stats, latency_ns);
   MemoryFamilies(text, stats);
   HotSetFamilies(text, HotSet());
+  OverlayFamilies(text, stats.overlay);
   return text.Take();
 }
 

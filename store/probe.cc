@@ -256,7 +256,8 @@ std::size_t ProbeRows(Store::Impl& store, Batch& batch, ProbeScratch& scratch,
         continue;
       }
     }
-    if (Index(rest[0]) >= layer.row_count) {
+    if (Index(rest[0]) >= layer.row_count ||
+        !store.locator.Holds(batch.layers()[0].layer_index, rest[0])) {
       batch.WriteFailed(0, output_row, 1, RowStatus::kOutOfRange);
     } else {
       store.counters.spaces[layer.single_space].lookups.Add(1);

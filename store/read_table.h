@@ -16,6 +16,7 @@ struct RowPiece {
   RowRead place;
   std::uint32_t group = 0;  ///< The caller's.
   std::uint32_t row = 0;    ///< Of the group.
+  std::uint32_t part = 0;   ///< Of the row.
 };
 
 /// The reads of one queue, each with the pieces that it brings: a piece whose blocks

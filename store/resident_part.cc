@@ -69,7 +69,7 @@ std::uint64_t ResidentPart::MemoryBytes(const RowPart& part, std::span<const Row
 
 Result<std::unique_ptr<ResidentPart>> ResidentPart::Load(
     const std::vector<TableFile>& files, const RowPart& part, std::span<const RowRange> wanted,
-    std::function<void(std::string_view)> log) {
+    const ChecksumSidecar* sums, std::function<void(std::string_view)> log) {
   Chunks chunks = ChunksOf(part, wanted);
   const std::uint64_t size_bytes = chunks.row_count * part.size_bytes;
   void* const memory = mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE,
@@ -79,14 +79,16 @@ Result<std::unique_ptr<ResidentPart>> ResidentPart::Load(
   }
   madvise(memory, size_bytes, MADV_HUGEPAGE);  // Advice: plain pages are as right.
   return std::unique_ptr<ResidentPart>(new ResidentPart(
-      files, part, std::move(chunks), std::move(log), static_cast<std::byte*>(memory)));
+      files, part, std::move(chunks), sums, std::move(log), static_cast<std::byte*>(memory)));
 }
 
 ResidentPart::ResidentPart(const std::vector<TableFile>& files, const RowPart& part, Chunks chunks,
-                           std::function<void(std::string_view)> log, std::byte* memory)
+                           const ChecksumSidecar* sums, std::function<void(std::string_view)> log,
+                           std::byte* memory)
     : files_(files),
       part_(part),
       chunks_(std::move(chunks)),
+      sums_(sums),
       log_(std::move(log)),
       chunk_rows_(ChunkRows(part)),
       memory_bytes_(MemoryBytes(part, chunks_)),
@@ -132,20 +134,43 @@ Status ResidentPart::LoadSlot(std::uint32_t slot) {
     const std::uint64_t first = std::max(chunk_first, extent.first_row);
     const std::uint64_t end = std::min(chunk_end, extent.first_row + extent.row_count);
     if (first >= end) continue;
-    const std::string& path = files_[extent.file_index].path;
-    Result<FileDescriptor> file = OpenFile(path, O_RDONLY);
-    if (!file.ok()) return std::move(file).TakeStatus();
-    const std::uint64_t offset_bytes =
-        extent.offset_bytes + (first - extent.first_row) * part_.size_bytes;
-    const std::uint64_t size_bytes = (end - first) * part_.size_bytes;
-    Status status = ReadAt(file.value(), path, offset_bytes,
-                           {target + (first - chunk_first) * part_.size_bytes, size_bytes});
-    // The bytes are ours now; the cached pages would only push others out.
-    posix_fadvise(file.value().get(), static_cast<off_t>(offset_bytes),
-                  static_cast<off_t>(size_bytes), POSIX_FADV_DONTNEED);
+    const FileSpan span{extent.offset_bytes + (first - extent.first_row) * part_.size_bytes,
+                        (end - first) * part_.size_bytes};
+    Status status =
+        LoadSpan(extent.file_index, span, target + (first - chunk_first) * part_.size_bytes);
     if (!status.ok()) return status;
   }
   return {};
+}
+
+/// Reads `span` of a file to `target`. What is to be checked is read with the whole pages
+/// around it, in memory of its own.
+Status ResidentPart::LoadSpan(std::uint32_t file_index, FileSpan span, std::byte* target) const {
+  const std::string& path = files_[file_index].path;
+  Result<FileDescriptor> file = OpenFile(path, O_RDONLY);
+  if (!file.ok()) return std::move(file).TakeStatus();
+  Status status;
+  if (sums_ == nullptr) {
+    status = ReadAt(file.value(), path, span.offset_bytes, {target, span.size_bytes});
+  } else {
+    const FileSpan cover = sums_->Cover(file_index, span.offset_bytes, span.size_bytes);
+    std::vector<std::byte> pages(cover.size_bytes);
+    status = ReadAt(file.value(), path, cover.offset_bytes, pages);
+    if (status.ok() && !sums_->Intact(file_index, cover.offset_bytes, pages)) {
+      status =
+          Status(StatusCode::kCorruption,
+                 fmt::format("{}: a checksum of bytes {} to {} does not hold; `tiercel verify` "
+                             "says which",
+                             path, cover.offset_bytes, cover.offset_bytes + cover.size_bytes));
+    }
+    if (status.ok()) {
+      std::memcpy(target, pages.data() + (span.offset_bytes - cover.offset_bytes), span.size_bytes);
+    }
+  }
+  // The bytes are ours now; the cached pages would only push others out.
+  posix_fadvise(file.value().get(), static_cast<off_t>(span.offset_bytes),
+                static_cast<off_t>(span.size_bytes), POSIX_FADV_DONTNEED);
+  return status;
 }
 
 }  // namespace tiercel

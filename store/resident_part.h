@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "store/checksum_sidecar.h"
 #include "tiercel/checkpoint.h"
 #include "tiercel/recipe.h"
 #include "tiercel/status.h"
@@ -45,10 +46,11 @@ class ResidentPart {
   /// Takes the memory and starts to load. `files` and `part` must outlive it. `log` gets a line if
   /// a chunk cannot be read (its rows then go on being read from disk); called on the loader's
   /// thread. Errors: kResourceExhausted.
+  ///   sums    what is loaded is checked against; must outlive it. Null: it is not.
   ///   wanted  rising, apart, within the table, not empty; may touch.
   [[nodiscard]] static Result<std::unique_ptr<ResidentPart>> Load(
       const std::vector<TableFile>& files, const RowPart& part, std::span<const RowRange> wanted,
-      std::function<void(std::string_view)> log);
+      const ChecksumSidecar* sums, std::function<void(std::string_view)> log);
   ResidentPart(const ResidentPart&) = delete;
   ResidentPart& operator=(const ResidentPart&) = delete;
   ~ResidentPart();
@@ -75,16 +77,19 @@ class ResidentPart {
   static constexpr std::uint32_t kNowhere = ~std::uint32_t{0};
 
   ResidentPart(const std::vector<TableFile>& files, const RowPart& part, Chunks chunks,
-               std::function<void(std::string_view)> log, std::byte* memory);
+               const ChecksumSidecar* sums, std::function<void(std::string_view)> log,
+               std::byte* memory);
   [[nodiscard]] static Chunks ChunksOf(const RowPart& part, std::span<const RowRange> wanted);
   [[nodiscard]] static std::uint64_t MemoryBytes(const RowPart& part,
                                                  const Chunks& chunks) noexcept;
   void Run();
   [[nodiscard]] Status LoadSlot(std::uint32_t slot);
+  [[nodiscard]] Status LoadSpan(std::uint32_t file_index, FileSpan span, std::byte* target) const;
 
   const std::vector<TableFile>& files_;
   const RowPart& part_;
   const Chunks chunks_;
+  const ChecksumSidecar* const sums_;
   std::function<void(std::string_view)> log_;
   std::uint64_t chunk_rows_ = 0;
   std::uint64_t memory_bytes_ = 0;

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "store/checksum_sidecar.h"
 #include "store/resident_part.h"
 #include "store/space.h"
 #include "tiercel/checkpoint.h"
@@ -14,12 +15,16 @@
 
 namespace tiercel {
 
-/// Where one part of one row lies on disk, and where it goes in the row.
+/// What to read for one part of one row, and where the part goes in the row. Where reads
+/// are checked, whole pages are read.
 struct RowRead {
   std::uint32_t file_index = 0;
-  std::uint32_t size_bytes = 0;
+  std::uint32_t size_bytes = 0;        ///< To read.
   std::uint64_t offset_bytes = 0;      ///< In the file.
-  std::uint32_t row_offset_bytes = 0;  ///< In the row.
+  std::uint32_t skip_bytes = 0;        ///< Bytes read before the part's first.
+  std::uint32_t part_size_bytes = 0;   ///< Of the part.
+  std::uint32_t row_offset_bytes = 0;  ///< Of the part, in the row.
+  std::uint32_t row_in_page = 0;       ///< Of a packed table.
 };
 
 /// Turns (layer, row, part) into a place on disk, or into bytes where the part is
@@ -43,9 +48,26 @@ class RowLocator {
   /// Most parts of any layer's rows.
   [[nodiscard]] std::uint32_t part_count_max() const noexcept;
 
+  /// Has what is read of the files of in-place tables checked. `sums` must outlive the
+  /// locator.
+  void SetChecksums(const ChecksumSidecar* sums) noexcept { sums_ = sums; }
+
+  /// Whether the layer's files hold the row: those of a packed shard hold a rank's alone.
   /// REQUIRES: row < the layer's row count.
+  [[nodiscard]] bool Holds(std::uint32_t layer_index, RowId row) const noexcept;
+
+  /// Most bytes of any RowRead.
+  [[nodiscard]] std::uint32_t read_size_bytes_max() const noexcept;
+
+  /// REQUIRES: row < the layer's row count, Holds().
   [[nodiscard]] RowRead Locate(std::uint32_t layer_index, std::uint32_t part,
                                RowId row) const noexcept;
+
+  /// Whether the part is what was once written, by the checksums that there are for it.
+  ///   place  Locate() of the row.
+  ///   read   shape [place.size_bytes].
+  [[nodiscard]] bool Intact(std::uint32_t layer_index, std::uint32_t part, RowId row,
+                            const RowRead& place, std::span<const std::byte> read) const noexcept;
 
   /// Copies the part into `row_bytes` (a whole row) if it is in DRAM by now.
   /// REQUIRES: row < the layer's row count.
@@ -59,12 +81,16 @@ class RowLocator {
     std::uint32_t size_bytes = 0;
     std::uint32_t row_offset_bytes = 0;
     std::span<const RowExtent> extents;
+    RowPages pages;
     std::unique_ptr<ResidentPart> resident;
   };
   struct Layer {
     std::vector<Part> parts;
   };
+  [[nodiscard]] static const RowExtent* Find(const Part& part, RowId row) noexcept;
+
   std::vector<Layer> layers_;
+  const ChecksumSidecar* sums_ = nullptr;
 };
 
 }  // namespace tiercel

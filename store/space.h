@@ -21,6 +21,9 @@ struct Space {
   std::uint32_t row_count = 0;    ///< Rows of one fetch: H, or 1.
   std::uint32_t size_bytes = 0;   ///< row_count stored rows.
 
+  /// Single rows as the table's files have them, whatever was updated: for snapshots.
+  bool base_rows = false;
+
   [[nodiscard]] bool single_rows() const noexcept { return order_index == kSingleRows; }
 };
 
@@ -33,6 +36,7 @@ struct ServedLayer {
   std::uint64_t row_count = 0;
   std::uint32_t first_space = 0;   ///< Of its orders: order o is first_space + o.
   std::uint32_t single_space = 0;  ///< Of its single rows.
+  std::uint32_t base_space = 0;    ///< Of its single rows without their updates.
 };
 
 /// What is served: layers, and the spaces that follow from them. Group spaces come

@@ -8,26 +8,35 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "base/mutex.h"
 #include "cache/group_cache.h"
 #include "io/device.h"
 #include "store/apply_profile.h"
 #include "store/batch.h"
+#include "store/checksum_sidecar.h"
 #include "store/counters.h"
 #include "store/credits.h"
 #include "store/fetch_table.h"
 #include "store/hot_set_loader.h"
 #include "store/io_thread.h"
 #include "store/memory_plan.h"
+#include "store/overlay.h"
 #include "store/prefetcher.h"
 #include "store/probe.h"
 #include "store/row_locator.h"
 #include "store/space.h"
+#include "store/state_catalogue.h"
 #include "store/ticket_table.h"
 #include "store/waiter.h"
 #include "tiercel/store.h"
 
 namespace tiercel {
+
+/// For parts of the library that work on an open store and are no method of it.
+struct StoreAccess {
+  [[nodiscard]] static Store::Impl& ImplOf(Store& store) noexcept { return *store.impl_; }
+};
 
 using OpenDeviceFunction =
     std::function<Result<OpenedDevice>(const std::vector<std::string>&, const DeviceOptions&)>;
@@ -44,6 +53,8 @@ struct Store::Impl {
   CheckpointInfo checkpoint;
   Hasher hasher;
   Layout layout;
+  std::optional<ChecksumSidecar> checksums;
+  FileDescriptor generation_lock;  ///< Of a packed table: see generation_lock.h.
   RowLocator locator;
   Counters counters;
   MemoryPlan plan;  ///< Set before what follows is made.
@@ -52,6 +63,7 @@ struct Store::Impl {
   OpenedDevice opened;
   std::unique_ptr<FetchTable> fetches;
   std::unique_ptr<GroupCache> cache;
+  std::unique_ptr<Overlay> overlay;  ///< Null: no state is open. update.cc.
   WaiterPool waiters;
   Pool<Batch> batches;
   Pool<ProbeScratch> scratches;
@@ -79,6 +91,16 @@ struct Store::Impl {
   Result<Ticket> Start(std::span<const TokenRun> runs, std::span<const RowId> rows,
                        std::span<const PrefetchLayer> layers, const PrefetchOptions& options);
 
+  // ---- base_rows.cc: rows as the tables' files have them -----------------------------
+  /// A row, and where it goes.
+  struct BaseRow {
+    RowId row{};
+    std::uint64_t row_index = 0;  ///< Of the output.
+  };
+  /// Writes rows without their updates to the layer's output. Blocks. Failed ones are marked
+  /// and zero. REQUIRES: they are rows of the table; the output was checked.
+  void LookupBase(std::span<const BaseRow> rows, const BatchLayer& output, RowOutput format);
+
   /// Bytes of one row in an output.
   [[nodiscard]] std::uint32_t OutputRowSizeBytes(std::uint32_t layer_index,
                                                  RowOutput format) const noexcept {
@@ -89,6 +111,18 @@ struct Store::Impl {
   /// Index into Layout::layers. Errors: kNotFound.
   [[nodiscard]] Result<std::uint32_t> FindLayer(std::uint32_t layer_id) const;
 };
+
+/// Opens the state of the table where there is one, or is to be one: sets impl.overlay and
+/// its part of the plan. `catalogue` is that of the whole table. Errors: as Store::Open.
+[[nodiscard]] Status OpenOverlay(Store::Impl& impl, const StoreOptions& options,
+                                 const StateCatalogue& catalogue,
+                                 const std::function<void(std::string_view)>& log);
+/// Checksums of rows as the tables' files have them; a row that cannot be had is left out.
+[[nodiscard]] std::vector<StateSample> ReadSamples(Store::Impl& impl,
+                                                   const std::vector<StateSample>& wanted);
+/// Compares the table's rows with what the state has noted of them, or notes them in a new
+/// state. After the I/O threads have started. Errors: as Store::Open.
+[[nodiscard]] Status CheckOverlay(Store::Impl& impl, StateCatalogue catalogue);
 
 /// Opens the store on a device of the caller's: how tests put faults under it. Looks for
 /// no profile in anybody's home; `profile_paths` is where the options have theirs from.

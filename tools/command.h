@@ -34,6 +34,17 @@ template <typename T>
   return std::move(result).TakeStatus();
 }
 
+/// The options that say whether rows in place are checked against a sidecar.
+struct ChecksumFlags {
+  std::string use = "auto";
+  std::string path;
+
+  /// Declares them in `app`. `this` must outlive the parsing.
+  void AddTo(CLI::App& app);
+  /// Throws CLI::ValidationError.
+  [[nodiscard]] ChecksumUse Use() const;
+};
+
 /// The options that say how a verb opens a store.
 struct StoreFlags {
   std::string dram;  ///< Empty: must be given.
@@ -48,6 +59,9 @@ struct StoreFlags {
   std::string numa = "interleave";
   bool io_poll = false;
   bool submission_poll = false;
+  std::string state;  ///< Empty: the table's own.
+  std::string updates = "auto";
+  ChecksumFlags checksums;
 
   /// Declares them in `app`. `this` must outlive the parsing.
   void AddTo(CLI::App& app);
@@ -58,16 +72,22 @@ struct StoreFlags {
 
 // Each declares its verb and the verb's options in `program`.
 [[nodiscard]] Command AddCalibrateCommand(CLI::App& program);
+[[nodiscard]] Command AddCompactCommand(CLI::App& program);
 [[nodiscard]] Command AddCurveCommand(CLI::App& program);
+[[nodiscard]] Command AddDiffCommand(CLI::App& program);
 [[nodiscard]] Command AddHashCommand(CLI::App& program);
 [[nodiscard]] Command AddInspectCommand(CLI::App& program);
 [[nodiscard]] Command AddLookupCommand(CLI::App& program);
 [[nodiscard]] Command AddMakeCheckpointCommand(CLI::App& program);
+[[nodiscard]] Command AddPackCommand(CLI::App& program);
 [[nodiscard]] Command AddPlanCommand(CLI::App& program);
+[[nodiscard]] Command AddPlanModelCommand(CLI::App& program);
 [[nodiscard]] Command AddReplayCommand(CLI::App& program);
 [[nodiscard]] Command AddServeBenchCommand(CLI::App& program);
 [[nodiscard]] Command AddTokenMapCommand(CLI::App& program);
 [[nodiscard]] Command AddTraceCommand(CLI::App& program);
+[[nodiscard]] Command AddUpdateCommand(CLI::App& program);
+[[nodiscard]] Command AddUnpackCommand(CLI::App& program);
 [[nodiscard]] Command AddVerifyCommand(CLI::App& program);
 [[nodiscard]] Command AddWarmCommand(CLI::App& program);
 

@@ -53,6 +53,8 @@ std::string PolicyWords(CurvePolicy policy) {
       return "top-K of the past";
     case CurvePolicy::kClairvoyant:
       return "clairvoyant";
+    case CurvePolicy::kCache:
+      return "Tiercel, the cache itself";
   }
   return "unknown";
 }

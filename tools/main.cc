@@ -68,7 +68,10 @@ ExitCode Main(int argc, char** argv) {
       AddServeBenchCommand(program), AddMakeCheckpointCommand(program),
       AddCalibrateCommand(program),  AddCurveCommand(program),
       AddPlanCommand(program),       AddTraceCommand(program),
-      AddWarmCommand(program)};
+      AddWarmCommand(program),       AddPackCommand(program),
+      AddUnpackCommand(program),     AddDiffCommand(program),
+      AddCompactCommand(program),    AddUpdateCommand(program),
+      AddPlanModelCommand(program)};
   // CLI11 would only say that a verb is missing.
   if (argc > 1 && argv[1][0] != '-' && !IsVerb(commands, argv[1])) {
     PrintError("", fmt::format("there is no verb '{}'\nSee `tiercel --help`.", argv[1]));

@@ -26,7 +26,33 @@ MemoryOptions ParseMemory(const std::string& numa) {
   return options;
 }
 
+Updates ParseUpdates(const std::string& updates) {
+  if (updates == "auto") return Updates::kAuto;
+  if (updates == "off") return Updates::kOff;
+  if (updates == "read") return Updates::kReadOnly;
+  throw CLI::ValidationError("--updates",
+                             fmt::format("'{}' is neither auto, off nor read", updates));
+}
+
 }  // namespace
+
+void ChecksumFlags::AddTo(CLI::App& app) {
+  app.add_option("--checksums", use,
+                 "Check rows in place against a sidecar: auto (where there is one), required, off")
+      ->type_name("USE")
+      ->capture_default_str();
+  app.add_option("--checksums-file", path,
+                 "The sidecar; else tiercel.checksums in the checkpoint's directory")
+      ->type_name("FILE");
+}
+
+ChecksumUse ChecksumFlags::Use() const {
+  if (use == "auto") return ChecksumUse::kAuto;
+  if (use == "required") return ChecksumUse::kRequired;
+  if (use == "off") return ChecksumUse::kOff;
+  throw CLI::ValidationError("--checksums",
+                             fmt::format("'{}' is neither auto, required nor off", use));
+}
 
 void StoreFlags::AddTo(CLI::App& app) {
   CLI::Option* const budget =
@@ -74,6 +100,14 @@ void StoreFlags::AddTo(CLI::App& app) {
       ->capture_default_str();
   app.add_flag("--iopoll", io_poll, "io_uring polls the disk for completions (IOPOLL)");
   app.add_flag("--sqpoll", submission_poll, "A kernel thread takes the reads (SQPOLL)");
+  app.add_option("--state", state, "State directory with updated rows, instead of the table's own")
+      ->type_name("DIR");
+  app.add_option("--updates", updates,
+                 "Updated rows: auto (where there is a state), off (the table's own rows), or read "
+                 "(there must be a state)")
+      ->type_name("HOW")
+      ->capture_default_str();
+  checksums.AddTo(app);
 }
 
 StoreOptions StoreFlags::ToOptions(const std::string& verb) const {
@@ -94,6 +128,10 @@ StoreOptions StoreFlags::ToOptions(const std::string& verb) const {
   if (hugetlb) options.memory.pages = CachePages::kHugetlb;
   options.io_poll = io_poll;
   options.submission_poll = submission_poll;
+  options.state_path = state;
+  options.updates = ParseUpdates(updates);
+  options.checksums = checksums.Use();
+  options.checksums_path = checksums.path;
   options.log = [verb](std::string_view line) { PrintError(verb, line); };
   return options;
 }

@@ -1,6 +1,7 @@
-// tiercel verify: rows of a made checkpoint against their generator.
+// tiercel verify: rows against checksums and, if they were made, their generator.
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -13,6 +14,7 @@
 #include "tiercel/checkpoint.h"
 #include "tiercel/store.h"
 #include "tiercel/synthetic.h"
+#include "tiercel/verify.h"
 #include "tools/command.h"
 #include "tools/command_line.h"
 #include "tools/progress.h"
@@ -28,6 +30,7 @@ struct VerifyFlags {
   std::optional<std::uint64_t> sample;
   std::uint64_t seed = 1;
   bool json = false;
+  bool write_checksums = false;
   StoreFlags store;
 };
 
@@ -36,10 +39,6 @@ struct Verified {
   VerifyReport report;
   double seconds = 0.0;
   std::optional<StoreStats> stats;  ///< Of a sample: all rows are read without a store.
-
-  [[nodiscard]] bool clean() const noexcept {
-    return report.rows_different == 0 && report.rows_unreadable == 0;
-  }
 };
 
 /// SplitMix64: any seed gives a good stream, and two lines are all it takes.
@@ -82,7 +81,7 @@ class SampleBatch {
     for (std::size_t i = 0; i < ids_.size(); ++i) {
       ++report.rows_checked;
       if (statuses_[i] != RowStatus::kOk) {
-        ++report.rows_unreadable;
+        ++(statuses_[i] == RowStatus::kCorruption ? report.rows_corrupt : report.rows_unreadable);
         AddFinding(report, ids_[i], fmt::format("could not be read: {}", Name(statuses_[i])));
         continue;
       }
@@ -143,7 +142,9 @@ Status CheckSample(const VerifyFlags& flags, Store& store, VerifyReport& report)
 }
 
 Result<Verified> VerifySample(const VerifyFlags& flags) {
-  Result<std::unique_ptr<Store>> store = Store::Open(flags.path, flags.store.ToOptions("verify"));
+  StoreOptions options = flags.store.ToOptions("verify");
+  options.updates = Updates::kOff;  // The generator knows of none.
+  Result<std::unique_ptr<Store>> store = Store::Open(flags.path, options);
   if (!store.ok()) return ErrorOf(store);
   Verified verified;
   const auto start = std::chrono::steady_clock::now();
@@ -156,14 +157,16 @@ Result<Verified> VerifySample(const VerifyFlags& flags) {
   return verified;
 }
 
-Result<Verified> VerifyAll(const CheckpointInfo& info) {
+Result<Verified> VerifyAll(const VerifyFlags& flags, const CheckpointInfo& info) {
   ProgressBar bar("verify", ProgressUnit::kBytes);
   const auto start = std::chrono::steady_clock::now();
   Result<VerifyReport> report =
-      VerifySynthetic(info, [&bar](std::uint64_t done_bytes, std::uint64_t total_bytes) {
-        bar.Update(done_bytes, total_bytes);
-        return !Interrupted();
-      });
+      VerifyTable(info, {.checksums = flags.store.checksums.Use(),
+                         .checksums_path = flags.store.checksums.path,
+                         .progress = [&bar](std::uint64_t done_bytes, std::uint64_t total_bytes) {
+                           bar.Update(done_bytes, total_bytes);
+                           return !Interrupted();
+                         }});
   if (!report.ok()) return ErrorOf(report);
   Verified verified;
   verified.report = std::move(report).value();
@@ -172,16 +175,44 @@ Result<Verified> VerifyAll(const CheckpointInfo& info) {
   return verified;
 }
 
+/// Makes the sidecar that later runs, and stores, check against.
+Result<ExitCode> RunWriteChecksums(const VerifyFlags& flags, const CheckpointInfo& info) {
+  ProgressBar bar("checksums", ProgressUnit::kBytes);
+  Result<ChecksumsWritten> written =
+      WriteChecksums(info, flags.store.checksums.path,
+                     [&bar](std::uint64_t done_bytes, std::uint64_t total_bytes) {
+                       bar.Update(done_bytes, total_bytes);
+                       return !Interrupted();
+                     });
+  bar.Clear();
+  if (!written.ok()) return ErrorOf(written);
+  if (flags.json) {
+    const nlohmann::ordered_json json = {{"path", flags.path},
+                                         {"checksums", written.value().path},
+                                         {"pages", written.value().page_count},
+                                         {"file_bytes", written.value().file_bytes}};
+    Print(json.dump() + "\n");
+  } else {
+    Print(fmt::format("{}: checksums of {} pages of 4 KiB, {}\n", written.value().path,
+                      FormatCount(written.value().page_count),
+                      FormatBytes(static_cast<double>(written.value().file_bytes))));
+  }
+  return ExitCode::kOk;
+}
+
 void PrintJson(const VerifyFlags& flags, const CheckpointInfo& info, const Verified& verified) {
   const VerifyReport& report = verified.report;
   nlohmann::ordered_json json = {{"path", flags.path},
-                                 {"synthetic_seed", *info.synthetic_seed},
                                  {"mode", flags.sample ? "sample" : "all"},
+                                 {"checks", report.checks},
                                  {"rows_checked", report.rows_checked},
                                  {"rows_different", report.rows_different},
+                                 {"rows_corrupt", report.rows_corrupt},
                                  {"rows_unreadable", report.rows_unreadable},
+                                 {"damaged_frames", report.damaged_frames},
                                  {"findings", report.findings},
                                  {"seconds", verified.seconds}};
+  if (info.synthetic_seed) json["synthetic_seed"] = *info.synthetic_seed;
   if (verified.stats) {
     json["seed"] = flags.seed;
     json["engine"] = verified.stats->engine;
@@ -197,7 +228,8 @@ void PrintJson(const VerifyFlags& flags, const CheckpointInfo& info, const Verif
 void PrintReport(const CheckpointInfo& info, const Verified& verified) {
   const VerifyReport& report = verified.report;
   for (const std::string& finding : report.findings) Print(fmt::format("{}\n", finding));
-  const std::uint64_t finding_count = report.rows_different + report.rows_unreadable;
+  const std::uint64_t finding_count =
+      report.rows_different + report.rows_corrupt + report.rows_unreadable + report.damaged_frames;
   if (finding_count > report.findings.size()) {
     Print(
         fmt::format("... and {} more rows\n", FormatCount(finding_count - report.findings.size())));
@@ -212,30 +244,49 @@ void PrintReport(const CheckpointInfo& info, const Verified& verified) {
     Print(fmt::format("read {} at {}/s\n", FormatBytes(table_bytes),
                       FormatBytes(Ratio(table_bytes, verified.seconds))));
   }
-  Print(fmt::format("{} rows checked in {}: {}, {} unreadable\n", FormatCount(report.rows_checked),
+  if (!verified.stats && report.checks.empty()) {
+    Print(
+        "nothing to check rows against: known is only that they can be read; --write-checksums\n"
+        "makes a sidecar of checksums, and `tiercel pack` a table that has them\n");
+  } else if (!verified.stats) {
+    Print(fmt::format("checked against: {}\n", fmt::join(report.checks, ", ")));
+  }
+  Print(fmt::format("{} rows checked in {}: {}, {} unreadable", FormatCount(report.rows_checked),
                     FormatSeconds(verified.seconds), FormatDifferent(report.rows_different),
                     FormatCount(report.rows_unreadable)));
+  if (report.rows_corrupt > 0) {
+    Print(fmt::format(", {} CORRUPT", FormatCount(report.rows_corrupt)));
+  }
+  if (report.damaged_frames > 0) {
+    Print(fmt::format(", {} pages DAMAGED beside their rows", FormatCount(report.damaged_frames)));
+  }
+  Print("\n");
 }
 
 Result<ExitCode> RunVerify(const VerifyFlags& flags) {
   (void)flags.store.ToOptions("verify");  // A usage error comes before any work.
+  if (flags.write_checksums && flags.sample) {
+    throw CLI::ValidationError("--write-checksums", "reads every page: leave --sample out");
+  }
   CatchInterrupts();
   Result<CheckpointInfo> info = InspectCheckpoint(flags.path);
   if (!info.ok()) return ErrorOf(info);
-  if (!info.value().synthetic_seed) {
+  if (flags.write_checksums) return RunWriteChecksums(flags, info.value());
+  if (flags.sample && !info.value().synthetic_seed) {
     return Status(StatusCode::kInvalidArgument,
                   flags.path +
                       ": not made by `tiercel make-checkpoint`, so there is nothing to "
-                      "compare its rows with");
+                      "compare a sample with; without --sample, all of it is read and checked "
+                      "against its checksums");
   }
-  Result<Verified> verified = flags.sample ? VerifySample(flags) : VerifyAll(info.value());
+  Result<Verified> verified = flags.sample ? VerifySample(flags) : VerifyAll(flags, info.value());
   if (!verified.ok()) return ErrorOf(verified);
   if (flags.json) {
     PrintJson(flags, info.value(), verified.value());
   } else {
     PrintReport(info.value(), verified.value());
   }
-  return verified.value().clean() ? ExitCode::kOk : ExitCode::kFindings;
+  return verified.value().report.clean() ? ExitCode::kOk : ExitCode::kFindings;
 }
 
 }  // namespace
@@ -243,17 +294,19 @@ Result<ExitCode> RunVerify(const VerifyFlags& flags) {
 Command AddVerifyCommand(CLI::App& program) {
   auto flags = std::make_shared<VerifyFlags>();
   flags->store.dram = "256MiB";
-  CLI::App* const app =
-      program.add_subcommand("verify", "Rows of a made checkpoint against their generator");
-  app->add_option("PATH", flags->path, "Directory from `tiercel make-checkpoint`")->required();
+  CLI::App* const app = program.add_subcommand(
+      "verify", "Rows against their checksums and, if they were made, generator");
+  app->add_option("PATH", flags->path, "Checkpoint, GGUF file or packed table")->required();
   app->add_option("--sample", flags->sample,
-                  "Check this many random rows, through a store; else every row is read in file "
-                  "order, without one")
+                  "Check this many random rows of a made checkpoint, through a store; else every "
+                  "row is read in file order, without one")
       ->type_name("N")
       ->check(CLI::PositiveNumber);
   app->add_option("--seed", flags->seed, "Decides which rows a sample takes")
       ->type_name("S")
       ->capture_default_str();
+  app->add_flag("--write-checksums", flags->write_checksums,
+                "Make a sidecar of checksums of the tables as they are now, instead");
   app->add_flag("--json", flags->json, "Print the report as JSON");
   flags->store.AddTo(*app);
   return {.app = app, .run = [flags] { return RunVerify(*flags); }};

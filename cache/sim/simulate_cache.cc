@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cassert>
+#include <memory>
+#include <utility>
 
 #include "cache/sim/clairvoyant.h"
+#include "cache/sim/group_cache_sim.h"
 #include "cache/sim/group_policy.h"
 #include "cache/sim/lru.h"
 #include "cache/sim/s3_fifo.h"
@@ -14,7 +17,7 @@ namespace tiercel {
 namespace {
 
 template <typename Cache>
-std::vector<std::uint64_t> CountMisses(const AccessTrace& trace, Cache cache) {
+std::vector<std::uint64_t> CountMisses(const AccessTrace& trace, Cache&& cache) {
   std::vector<std::uint64_t> misses(trace.class_count);
   for (std::size_t i = 0; i < trace.items.size(); ++i) {
     const bool hit = cache.Access(trace.items[i]);
@@ -46,6 +49,21 @@ std::vector<std::uint64_t> SimulateMisses(SimPolicy policy, const AccessTrace& t
       return CountMisses(trace, ClairvoyantSim(trace, capacity));
   }
   return {};
+}
+
+Result<std::vector<std::uint64_t>> SimulateGroupCache(const AccessTrace& trace,
+                                                      std::uint64_t budget_bytes,
+                                                      std::uint32_t group_size_bytes,
+                                                      const KnownQueue& known) {
+  GroupCacheOptions options;
+  options.budget_bytes = budget_bytes;
+  options.group_size_bytes.assign(trace.class_count, group_size_bytes);
+  options.expected_groups_max = known.expected_max;
+  options.expected_span = std::max<std::uint64_t>(known.access_count, 1);
+  Result<std::unique_ptr<GroupCache>> cache = GroupCache::Create(options);
+  if (!cache.ok()) return std::move(cache).TakeStatus();
+  return CountMisses(
+      trace, GroupCacheSim(trace, std::move(cache).value(), group_size_bytes, known.access_count));
 }
 
 std::vector<std::uint64_t> CountFirstUses(const AccessTrace& trace) {

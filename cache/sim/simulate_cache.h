@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cache/sim/access_trace.h"
+#include "tiercel/status.h"
 
 namespace tiercel {
 
@@ -34,6 +35,14 @@ struct KnownQueue {
 [[nodiscard]] std::vector<std::uint64_t> SimulateMisses(SimPolicy policy, const AccessTrace& trace,
                                                         std::uint64_t capacity,
                                                         const KnownQueue& known = {});
+
+/// The same of the group cache itself: of a cache of `budget_bytes`, metadata counted, in
+/// which every group has `group_size_bytes`. Takes that memory.
+/// Errors: as GroupCache::Create().
+[[nodiscard]] Result<std::vector<std::uint64_t>> SimulateGroupCache(const AccessTrace& trace,
+                                                                    std::uint64_t budget_bytes,
+                                                                    std::uint32_t group_size_bytes,
+                                                                    const KnownQueue& known = {});
 
 /// Counted accesses of each class to what was never asked for before: the misses of a
 /// cache without bounds. Shape of the result: [trace.class_count].

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 #include "tiercel/recipe.h"
 #include "tiercel/row_format.h"
 #include "tiercel/status.h"
+#include "tiercel/token_map.h"
 #include "tiercel/types.h"
 
 namespace tiercel {
@@ -30,11 +32,20 @@ struct RowExtent {
   std::string tensor;              ///< The tensor's name, for messages.
 };
 
+/// The pages of a packed table (docs/format.md): whole rows with their checksums.
+struct RowPages {
+  std::uint32_t rows_per_page = 0;    ///< 0: no pages, the rows lie densely.
+  std::uint32_t page_size_bytes = 0;  ///< A multiple of 4,096.
+  std::uint64_t tag = 0;              ///< What the file's page headers are made with.
+};
+
 /// A slice of every row, stored apart from the others: a V4.1 row is 256 weight
 /// bytes from one tensor and 8 scale bytes from another.
 struct RowPart {
-  std::uint32_t size_bytes = 0;    ///< Bytes of one row in this part.
-  std::vector<RowExtent> extents;  ///< By first_row; together they are [0, row_count).
+  std::uint32_t size_bytes = 0;  ///< Bytes of one row in this part.
+  /// By first_row; together they are [0, row_count), or the rows of PackedInfo::shard.
+  std::vector<RowExtent> extents;
+  RowPages pages;  ///< Each extent begins with a page.
 };
 
 /// One layer's table as it lies on disk.
@@ -45,10 +56,21 @@ struct LayerTable {
   std::vector<RowPart> parts;  ///< A row is its parts one after another.
 };
 
+/// What a packed table's manifest says beside its tables.
+struct PackedInfo {
+  std::uint64_t generation = 0;  ///< 1 for a table that `pack` made; `compact` adds one.
+  HeadShard shard;               ///< Whose rows are there; of one rank: all rows.
+  /// Shape [layers]: sums, modulo 2^64, of the checksums of all rows of a table: tables
+  /// of the same rows have the same, in whatever pages and generation.
+  std::vector<std::uint64_t> content_digests;
+  std::string source_layout;  ///< CheckpointInfo::layout of what was packed.
+};
+
 /// A checkpoint's tables: what they are and where they lie.
 struct CheckpointInfo {
   std::string path;    ///< As given to InspectCheckpoint.
-  std::string layout;  ///< "deepseek-v4.1", "qwen3.8" or "engram-demo".
+  /// "deepseek-v4.1", "qwen3.8", "engram-demo", "gguf" or "packed".
+  std::string layout;
   Recipe recipe;
   std::vector<TableFile> files;
   std::vector<LayerTable> layers;  ///< In the order of recipe.layers.
@@ -56,16 +78,25 @@ struct CheckpointInfo {
   /// Set for a checkpoint made by MakeCheckpoint: each row's bytes are a function
   /// of this seed (see SyntheticRow in synthetic.h).
   std::optional<std::uint64_t> synthetic_seed;
+  std::optional<PackedInfo> packed;  ///< Of a packed table alone.
+  /// The token map that the checkpoint itself has (GGUF); null where it has none.
+  std::shared_ptr<const TokenMap> token_map;
+  /// What a person should know of it, in words: a recipe that differs from what the formulas
+  /// give, a token map that is missing. Mostly empty.
+  std::vector<std::string> notes;
 };
 
 /// Reads a Hugging Face checkpoint directory (or one .safetensors file beside its
-/// config.json) and finds its Engram tables. Reads headers alone, never rows.
+/// config.json), the directory of a packed table (packed.h), or a GGUF model, given by its
+/// file (any part of a split one) or by a directory that has one such model and no
+/// config.json, and finds its Engram tables. Reads headers alone, never rows.
 ///
 /// Tensors are matched by suffix, since exports put different prefixes before
 /// them. Every header is treated as hostile.
 ///
 /// Errors: kNotFound (no config, no shard, no table tensor), kInvalidArgument (a
-/// header that lies, shapes or dtypes against the config, an unknown model),
+/// header that lies, shapes or dtypes against the config, an unknown model,
+/// a directory with several GGUF models),
 /// kCorruption (a truncated file), kPermissionDenied, kIoError; the message names
 /// file, tensor and offset.
 [[nodiscard]] Result<CheckpointInfo> InspectCheckpoint(const std::string& path);

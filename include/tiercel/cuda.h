@@ -30,9 +30,10 @@ namespace tiercel {
 /// CUDA graph. Allocates nothing.
 ///
 /// Errors: kInvalidArgument (a shape that is none, a null or misaligned pointer;
-/// nothing is launched), kUnavailable (no GPU, or its driver is too old), others as
-/// the launch reports them. An error of the work itself appears when the stream is
-/// synchronized, as with all CUDA work.
+/// nothing is launched), kUnavailable (no GPU, or its driver is too old; ggml's block
+/// formats, kQ8_0 to kQ2_K, which the host alone dequantises), others as the launch
+/// reports them. An error of the work itself appears when the stream is synchronized, as
+/// with all CUDA work.
 ///
 /// REQUIRES: `rows` and `values` do not overlap.
 [[nodiscard]] Status DequantizeToBf16Async(const RowShape& shape, const std::byte* rows,

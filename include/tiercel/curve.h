@@ -21,13 +21,16 @@ enum class CurvePolicy : std::uint8_t {
   kOurs,         ///< The store's own code, and its metadata counted.
   kTopK,         ///< Static: the most frequent of the warm-up.
   kClairvoyant,  ///< Knows the future: no policy has more hits.
+  /// The store's cache itself, not a simulation of its policy: takes the memory of a layer's
+  /// share of the cache, and longer.
+  kCache,
 };
 
-/// "lru", "s3fifo", "tinylfu", "ours", "topk", "opt".
+/// "lru", "s3fifo", "tinylfu", "ours", "topk", "opt", "cache".
 [[nodiscard]] std::string_view Name(CurvePolicy policy) noexcept;
 /// Errors: kInvalidArgument; the message lists the names.
 [[nodiscard]] Result<CurvePolicy> ParseCurvePolicy(std::string_view name);
-/// All of them, in the order above.
+/// All that simulate, in the order above: not kCache.
 [[nodiscard]] std::vector<CurvePolicy> AllCurvePolicies();
 
 /// N-grams that a store's cache of `size_bytes` holds, by its own plan: metadata counted,
@@ -58,7 +61,7 @@ struct CurveOptions {
   std::vector<CurvePolicy> policies;      ///< Not empty.
   std::vector<std::uint64_t> size_bytes;  ///< Of caches; not empty.
   std::uint32_t row_size_bytes = 0;       ///< > 0
-  /// Tokens that wait in a queue, so that kOurs knows which n-grams come next; the memory
+  /// Tokens that wait in a queue, so that kOurs and kCache know which n-grams come next; the memory
   /// for that is counted. 0: none wait. The other policies are as they were.
   std::uint64_t known_token_count = 0;
   /// Called between simulations with those done and all. False stops.
@@ -136,7 +139,8 @@ class GroupTrace {
   /// Runs every policy at every size. Takes 10 to 50 ns for each kept use, policy and size.
   ///
   /// Errors: kInvalidArgument (no policy, no size, no counted token, a size so small that a
-  /// slice of it holds fewer than 64 n-grams: the message says what to do), kCancelled.
+  /// slice of it holds fewer than 64 n-grams: the message says what to do), kCancelled,
+  /// kResourceExhausted (no memory for kCache).
   [[nodiscard]] Result<Curve> Simulate(const CurveOptions& options) const;
 
  private:

@@ -14,10 +14,12 @@
 #include "tiercel/hasher.h"
 #include "tiercel/hot_set.h"
 #include "tiercel/memory_options.h"
+#include "tiercel/overlay.h"
 #include "tiercel/prefetch.h"
 #include "tiercel/status.h"
 #include "tiercel/token_map.h"
 #include "tiercel/types.h"
+#include "tiercel/verify.h"
 
 namespace tiercel {
 
@@ -54,10 +56,18 @@ struct StoreOptions {
   bool io_poll = false;
   bool submission_poll = false;
   ScalePlacement scales = ScalePlacement::kAuto;
+  /// Takes 4 bytes of the budget for each 4 KiB of the tables.
+  ChecksumUse checksums = ChecksumUse::kAuto;
+  /// The sidecar. Empty: tiercel.checksums in the checkpoint's directory, or the file's
+  /// name with .checksums behind it.
+  std::string checksums_path;
   MemoryOptions memory;  ///< Pages and NUMA nodes of the cache and the I/O threads.
-  /// Turns raw token ids into compressed ones in lookups by token runs. Null: runs
-  /// hold compressed ids (Qwen3.8: raw ones; that recipe has no map).
+  /// Turns raw token ids into compressed ones in lookups by token runs. Null: that of the
+  /// checkpoint (CheckpointInfo::token_map, GGUF); where it has none, runs hold compressed ids
+  /// (Qwen3.8: raw ones; that recipe has no map).
   std::shared_ptr<const TokenMap> token_map;
+  /// Runs hold compressed ids, whatever map the checkpoint has. Not with `token_map`.
+  bool compressed_tokens = false;
   /// Layers to serve; empty means all of them.
   std::vector<std::uint32_t> layer_ids;
   /// Heads to serve: those of one rank of a model that is cut over several (see HeadShard).
@@ -66,7 +76,13 @@ struct StoreOptions {
   /// cache, resident scales and reads are this rank's share. Row ids are still those of the
   /// whole table.
   HeadShard shard;
-  PrefetchLimits prefetch;  ///< Of tickets, out of the budget.
+  PrefetchLimits prefetch;           ///< Of tickets, out of the budget.
+  Updates updates = Updates::kAuto;  ///< What is made of a state directory (see overlay.h).
+  /// The state directory. Empty: DefaultStatePath() of the table.
+  std::string state_path;
+  /// Updated rows that there is room for, 8 to 22 B each out of the budget, where a state is
+  /// open. 0: as many as a 64th of the budget holds.
+  std::uint64_t overlay_rows_max = 0;
   /// Receives lines that a person should see, such as a fallback from io_uring.
   /// Null: stderr. Called from Open() and from I/O threads, one call at a time.
   std::function<void(std::string_view)> log;
@@ -118,6 +134,7 @@ struct StoreStats {
   std::uint64_t dram_budget_bytes = 0;
   std::uint64_t cache_bytes = 0;           ///< Memory of the cache, metadata included.
   std::uint64_t resident_scale_bytes = 0;  ///< 0 where scales are read from disk.
+  std::uint64_t checksum_bytes = 0;        ///< Of the sidecar; 0 where there is none.
   std::uint64_t read_buffer_bytes = 0;     ///< Rings, read buffers, groups in flight.
   std::uint64_t ticket_bytes = 0;          ///< Tickets, tokens, staging, at most.
   std::uint32_t tickets = 0;               ///< Started and not dropped yet.
@@ -130,6 +147,7 @@ struct StoreStats {
   std::uint32_t read_block_bytes = 0;      ///< Reads are widened to it; 1: they are not.
   std::string disk_profile;                ///< Profiles that were applied; empty for none.
   std::string cache_description;
+  OverlayStats overlay;  ///< Of updated rows.
 };
 
 /// The tiered store of one checkpoint's Engram tables: rows come from DRAM where
@@ -148,7 +166,11 @@ class Store {
   /// profile that is named and not there),
   /// kUnavailable (Engine::kUring where there is no io_uring), kResourceExhausted
   /// (a budget that is too small, or more than the machine has; fewer huge pages set
-  /// aside than kHugetlb needs).
+  /// aside than kHugetlb needs; more updated rows than there is room for). With a state:
+  /// kInvalidArgument (it belongs to another table, or is something else), kNotFound
+  /// (kReadOnly without a state), kUnavailable (its lock is another store's; a library without
+  /// RocksDB), kCorruption, kPermissionDenied, kIoError. kCorruption also: a
+  /// damaged packed table or sidecar; a sidecar of other tables is kInvalidArgument.
   [[nodiscard]] static Result<std::unique_ptr<Store>> Open(const std::string& path,
                                                            const StoreOptions& options);
 
@@ -206,6 +228,31 @@ class Store {
   [[nodiscard]] Result<Ticket> StartRows(std::span<const RowId> rows, const PrefetchLayer& layer,
                                          const PrefetchOptions& options = {});
 
+  /// Replaces rows, all of them or none: in the state directory, never in the table's files.
+  /// When it returns they are on disk, and every lookup and ticket that begins from then on
+  /// delivers them. Of one that began before, each delivery has either the old row or the new
+  /// one, whole; and no lookup that begins after another delivered the new row delivers the
+  /// old one. Different rows of a batch become visible one by one to lookups that run
+  /// meanwhile; a StoreSnapshot has all of a batch or nothing.
+  ///
+  ///   rows  Any rows of served layers; where a row comes twice, the last one counts.
+  ///
+  /// Blocks: for the disk, and for a walk through the cache (some 10 ns a cached group).
+  /// Callers that wait at the same time share both. Cached groups with such a row are dropped,
+  /// pinned ones too.
+  ///
+  /// Errors: kUnavailable (the store was not opened with Updates::kReadWrite),
+  /// kInvalidArgument (a row beyond the table, bytes of another size, more than 2^20 rows;
+  /// the message says which), kNotFound (a layer that is not served), kResourceExhausted (more
+  /// rows than StoreOptions::overlay_rows_max; the disk is full), kIoError,
+  /// kPermissionDenied, kCorruption. No row is visible then; after an error of the disk the
+  /// batch may come to light, whole, when the state is opened anew.
+  [[nodiscard]] Status Update(std::span<const RowUpdate> rows);
+
+  /// What lookups deliver now, to be looked up later. Of a store without a state: all there
+  /// is. REQUIRES: the snapshot goes before the store. Errors: kResourceExhausted.
+  [[nodiscard]] Result<StoreSnapshot> Snapshot();
+
   /// Bytes that one row takes in an output. Errors: kNotFound.
   [[nodiscard]] Result<std::uint32_t> OutputRowSizeBytes(std::uint32_t layer_id,
                                                          RowOutput format) const;
@@ -257,6 +304,7 @@ class Store {
   explicit Store(std::unique_ptr<Impl> impl) noexcept;
 
  private:
+  friend struct StoreAccess;  // The library's own, as Impl is.
   std::unique_ptr<Impl> impl_;
 };
 

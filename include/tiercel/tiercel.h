@@ -139,9 +139,9 @@ TIERCEL_API void tiercel_checkpoint_close(tiercel_checkpoint* checkpoint) TIERCE
 
 // ---- hasher: token runs to mixes and row ids ------------------------------------
 
-/// A hasher of the checkpoint's recipe. `map` NULL: runs hold compressed ids (or the recipe
-/// hashes raw ones). Neither handle is needed afterwards.
-/// Errors: INVALID_ARGUMENT (the map belongs to another tokenizer).
+/// A hasher of the checkpoint's recipe. `map` NULL: that of the checkpoint (GGUF); where it has
+/// none, runs hold compressed ids (or the recipe hashes raw ones). Neither handle is needed
+/// afterwards. Errors: INVALID_ARGUMENT (the map belongs to another tokenizer).
 TIERCEL_API tiercel_code tiercel_hasher_open(const tiercel_checkpoint* checkpoint,
                                              const tiercel_token_map* map,
                                              tiercel_hasher** hasher) TIERCEL_NOEXCEPT;
@@ -211,6 +211,20 @@ TIERCEL_API tiercel_code tiercel_store_lookup_rows(tiercel_store* store, const u
                                                    size_t row_count,
                                                    const tiercel_layer_output* layer,
                                                    uint32_t output) TIERCEL_NOEXCEPT;
+
+/// Replaces rows, all of them or none, in the state directory; never in the table's files.
+/// When it returns they are on disk, and every lookup and ticket that begins from then on
+/// delivers them. Of a row that comes twice the last one counts.
+///
+///   rows  Shape [row_count], of served layers.
+///
+/// Blocks: for the disk, and for a walk through the cache. Errors: UNAVAILABLE (the store was
+/// not opened with TIERCEL_UPDATES_READ_WRITE), INVALID_ARGUMENT (a row beyond the table, a
+/// wrong size, more than 2^20 rows), NOT_FOUND (a layer that is not served),
+/// RESOURCE_EXHAUSTED (overlay_rows_max; the disk is full), IO_ERROR, PERMISSION_DENIED,
+/// CORRUPTION. No row is visible then.
+TIERCEL_API tiercel_code tiercel_store_update(tiercel_store* store, const tiercel_row_update* rows,
+                                              size_t row_count) TIERCEL_NOEXCEPT;
 
 // ---- tickets: rows on their way -------------------------------------------------
 

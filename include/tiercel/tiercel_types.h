@@ -60,7 +60,11 @@ enum {
   TIERCEL_FORMAT_E4M3_TENSOR = 1,   ///< n E4M3 bytes; one scale for the whole table.
   TIERCEL_FORMAT_BF16 = 2,          ///< n bfloat16, little-endian.
   TIERCEL_FORMAT_FP16 = 3,          ///< n IEEE half, little-endian.
-  TIERCEL_FORMAT_FP32 = 4           ///< n IEEE single, little-endian.
+  TIERCEL_FORMAT_FP32 = 4,          ///< n IEEE single, little-endian.
+  TIERCEL_FORMAT_Q8_0 = 5,          ///< Blocks of ggml: 34 B for 32 values.
+  TIERCEL_FORMAT_Q4_K = 6,          ///< 144 B for 256 values.
+  TIERCEL_FORMAT_Q3_K = 7,          ///< 110 B for 256 values.
+  TIERCEL_FORMAT_Q2_K = 8           ///< 84 B for 256 values.
 };
 
 /// The published ways to turn token n-grams into row ids.
@@ -78,6 +82,14 @@ enum {
   TIERCEL_SCALES_AUTO = 0,      ///< In DRAM if that takes at most half of the budget.
   TIERCEL_SCALES_RESIDENT = 1,  ///< In DRAM, within the budget: one read a row.
   TIERCEL_SCALES_DISK = 2       ///< On disk: two reads a row.
+};
+
+/// What a store makes of a state directory with updated rows.
+enum {
+  TIERCEL_UPDATES_AUTO = 0,       ///< READ_ONLY where there is a state, else OFF.
+  TIERCEL_UPDATES_OFF = 1,        ///< The rows of the table's own files.
+  TIERCEL_UPDATES_READ_ONLY = 2,  ///< Updated rows as of the opening.
+  TIERCEL_UPDATES_READ_WRITE = 3  ///< tiercel_store_update() works; one store at a time.
 };
 
 /// Pages of the DRAM cache.
@@ -189,8 +201,8 @@ typedef struct tiercel_store_options {
   uint32_t prefetch_background_depth;  ///< Background reads a thread. 0: a quarter.
   const uint32_t* layer_ids;           ///< Shape [layer_id_count]; read by open alone.
   size_t layer_id_count;               ///< 0: all layers are served.
-  /// What runs of raw ids need; NULL: runs hold compressed ids. The store keeps what it
-  /// needs of it: the handle may be closed at once.
+  /// What runs of raw ids need. NULL: that of the checkpoint (GGUF); where it has none, runs
+  /// hold compressed ids. The store keeps what it needs of it: the handle may be closed at once.
   const tiercel_token_map* token_map;
   tiercel_log_fn log;    ///< NULL: stderr.
   void* log_user_data;   ///< Must live as long as the store.
@@ -199,7 +211,20 @@ typedef struct tiercel_store_options {
   /// Groups that queued tickets are known to read, 13 B each out of the cache's memory.
   /// UINT64_MAX: a 128th of that. 0: the queue is not looked at.
   uint64_t prefetch_expected_groups_max;
+  const char* state_path;     ///< NULL: the state directory of the table itself.
+  uint64_t overlay_rows_max;  ///< Updated rows at most. 0: what a 64th of the budget holds.
+  uint32_t updates;           ///< TIERCEL_UPDATES_AUTO.
+  uint32_t reserved;          ///< 0
 } tiercel_store_options;
+
+/// One row to be replaced.
+typedef struct tiercel_row_update {
+  uint32_t layer_id;
+  uint32_t reserved;  ///< 0
+  uint64_t row;
+  const void* bytes;  ///< The stored row, all parts of it.
+  size_t byte_count;  ///< Exactly as many as a stored row has.
+} tiercel_row_update;
 
 /// Consecutive tokens of one sequence, and what came right before them.
 typedef struct tiercel_token_run {

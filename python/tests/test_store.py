@@ -268,3 +268,36 @@ def test_a_shard_serves_its_heads_alone(checkpoint, store):
         tiercel.Store(checkpoint, shard=(3, 3))
     with pytest.raises(TypeError, match="shard is 3"):
         tiercel.Store(checkpoint, shard=3)
+
+
+def test_updated_rows(checkpoint, tmp_path):
+    state = tmp_path / "state"
+    try:
+        store = tiercel.Store(
+            checkpoint, dram_budget_bytes=32 << 20, updates="read-write", state_path=state
+        )
+    except tiercel.UnavailableError as error:
+        pytest.skip(str(error))
+    layer = LAYERS[0]
+    rows = np.array([3, 900, 17], dtype=np.int64)
+    with store:
+        size = store.row_size_bytes(layer)
+        before = store.lookup_rows([4], layer).copy()
+        data = np.arange(3 * size, dtype=np.uint64).astype(np.uint8).reshape(3, size)
+        store.update(rows, layer, data)
+        np.testing.assert_array_equal(store.lookup_rows(rows, layer), data)
+        np.testing.assert_array_equal(store.lookup_rows([4], layer), before)
+        with pytest.raises(tiercel.InvalidArgumentError, match="bytes for each of 3 rows"):
+            store.update(rows, layer, data[:2])
+        with pytest.raises(tiercel.InvalidArgumentError, match="contiguous"):
+            store.update(rows, layer, np.zeros((3, 2 * size), dtype=np.uint8)[:, ::2])
+        with pytest.raises(tiercel.InvalidArgumentError, match="beyond"):
+            store.update([-1], layer, data[:1])
+        with pytest.raises(tiercel.UnavailableError, match="open for updates already"):
+            tiercel.Store(checkpoint, updates="read-write", state_path=state)
+    with tiercel.Store(checkpoint, updates="read-only", state_path=state) as again:
+        np.testing.assert_array_equal(again.lookup_rows(rows, layer), data)
+        with pytest.raises(tiercel.UnavailableError, match="reading alone"):
+            again.update(rows, layer, data)
+    with pytest.raises(ValueError, match="updates is 'maybe'; known are 'auto'"):
+        tiercel.Store(checkpoint, updates="maybe")

@@ -145,6 +145,9 @@ class Store:
         start_groups_max: int = ...,
         background_depth: int = 0,
         expected_groups_max: Optional[int] = None,
+        updates: Literal["auto", "off", "read-only", "read-write"] = "auto",
+        state_path: Optional[Path] = None,
+        overlay_rows_max: int = 0,
         log: Optional[Callable[[str], Any]] = None,
     ) -> None: ...
     def close(self) -> None: ...
@@ -171,6 +174,7 @@ class Store:
         self, rows: Rows, layer: int, *, out: Any = None, status: Any = None,
         format: Format = "stored", on_partial: OnPartial = "raise",
     ) -> Any: ...
+    def update(self, rows: Rows, layer: int, data: Any) -> None: ...
     def start(
         self,
         runs: Runs,

@@ -145,6 +145,23 @@ TEST(CurveTest, ASampleIsOffByNoMoreThanItSays) {
   EXPECT_LT(beyond_two_errors, compared / 4);
 }
 
+TEST(CurveTest, TheCacheItselfDoesAsItsSimulationSays) {
+  for (const std::uint64_t known_token_count : {0U, 20'000U}) {
+    CurveOptions options = OptionsFor({CurvePolicy::kOurs, CurvePolicy::kCache}, {0, 0});
+    options.size_bytes = {std::uint64_t{48} << 20, std::uint64_t{96} << 20};
+    options.known_token_count = known_token_count;
+    const Curve curve =
+        Simulated(Served(ZipfTokens(4, 400'000), {.warm_token_count = 100'000}), options);
+    for (std::size_t i = 0; i < options.size_bytes.size(); ++i) {
+      const CurvePoint& ours = curve.lines[0].points[i];
+      const CurvePoint& cache = curve.lines[1].points[i];
+      EXPECT_EQ(ours.ngram_count, cache.ngram_count);
+      EXPECT_LT(ours.hit_rate.rate, curve.unbounded_hit_rate.rate - 0.02) << "too large to tell";
+      EXPECT_NEAR(cache.hit_rate.rate, ours.hit_rate.rate, 0.005) << known_token_count << ", " << i;
+    }
+  }
+}
+
 TEST(CurveTest, MoreMemoryNeverMissesMoreWhereTheFutureIsKnown) {
   const Curve curve = Simulated(
       Served(ZipfTokens(3, 50'000), {}),

@@ -44,7 +44,7 @@ class ResidentPartTest : public ::testing::Test {
   }
 
   std::unique_ptr<ResidentPart> Load(const std::vector<RowRange>& wanted) {
-    auto part = ResidentPart::Load(files_, part_, wanted,
+    auto part = ResidentPart::Load(files_, part_, wanted, nullptr,
                                    [](std::string_view line) { ADD_FAILURE() << line; });
     EXPECT_TRUE(part.ok()) << part.status().ToString();
     return std::move(part).value();

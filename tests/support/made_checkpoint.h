@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,10 @@ class MadeCheckpoint {
     CheckpointModel like = CheckpointModel::kDeepSeekV41Flash;
     std::uint64_t shrink = 20000;
     bool fp8 = false;
+    bool tables_only = true;
+    std::uint64_t seed = 7;
+    std::optional<RowFormat> gguf = std::nullopt;  ///< Set: a GGUF model with rows of it.
+    std::uint32_t split_count = 1;                 ///< Its files.
   };
   explicit MadeCheckpoint(const Options& options);
 

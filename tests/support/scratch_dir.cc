@@ -1,5 +1,7 @@
 #include "tests/support/scratch_dir.h"
 
+#include <gtest/gtest.h>
+
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -47,6 +49,17 @@ std::string ReadSourceFile(std::string_view relative_path) {
   std::ostringstream text;
   text << file.rdbuf();
   return std::move(text).str();
+}
+
+void FlipBit(const std::string& path, std::uint64_t offset_bytes) {
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  file.seekg(static_cast<std::streamoff>(offset_bytes));
+  const int byte = file.get();
+  ASSERT_GE(byte, 0) << path << " ends before byte " << offset_bytes;
+  file.seekp(static_cast<std::streamoff>(offset_bytes));
+  file.put(static_cast<char>(byte ^ 0x10));
+  file.close();
+  ASSERT_TRUE(file.good()) << path;
 }
 
 }  // namespace tiercel::testing

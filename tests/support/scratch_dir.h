@@ -1,6 +1,7 @@
 #ifndef TIERCEL_TESTS_SUPPORT_SCRATCH_DIR_H_
 #define TIERCEL_TESTS_SUPPORT_SCRATCH_DIR_H_
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -24,6 +25,9 @@ class ScratchDir {
  private:
   std::string path_;
 };
+
+/// Turns over one bit of the byte at `offset_bytes` of a file.
+void FlipBit(const std::string& path, std::uint64_t offset_bytes);
 
 /// Text of a file of the source tree, such as "tests/data/golden/fp8_v41.json".
 [[nodiscard]] std::string ReadSourceFile(std::string_view relative_path);

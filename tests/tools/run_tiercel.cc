@@ -94,17 +94,6 @@ void MakeSmallCheckpoint(const std::string& path, const std::string& model,
   ASSERT_EQ(run.exit_code, 0) << run.err;
 }
 
-void FlipBit(const std::string& path, std::uint64_t offset) {
-  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
-  file.seekg(static_cast<std::streamoff>(offset));
-  const int byte = file.get();
-  ASSERT_GE(byte, 0) << path << " ends before byte " << offset;
-  file.seekp(static_cast<std::streamoff>(offset));
-  file.put(static_cast<char>(byte ^ 0x10));
-  file.close();
-  ASSERT_TRUE(file.good()) << path;
-}
-
 std::vector<RowPlace> FindRow(const nlohmann::json& inspected, std::uint32_t layer_id,
                               std::uint64_t row) {
   std::vector<RowPlace> places;

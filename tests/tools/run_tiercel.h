@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tests/support/scratch_dir.h"
+
 namespace tiercel::testing {
 
 /// What a run of the program came to.
@@ -35,9 +37,6 @@ struct ProgramRun {
 /// is some 10 MB for DeepSeek-V4.1. Fails the test where that cannot be done.
 void MakeSmallCheckpoint(const std::string& path, const std::string& model = "deepseek-v4.1-flash",
                          const std::vector<std::string>& more_arguments = {});
-
-/// Turns over one bit of the byte at `offset` of a file.
-void FlipBit(const std::string& path, std::uint64_t offset);
 
 /// Where a row's bytes lie, one place for each of its parts, from `inspect --json`.
 struct RowPlace {

@@ -1,4 +1,4 @@
-#include "store/make_checkpoint_writer.h"
+#include "store/file_writer.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -16,14 +16,13 @@
 namespace tiercel {
 namespace {
 
-constexpr std::size_t kBufferBytes = std::size_t{4} << 20;
 /// Satisfies every file system's O_DIRECT.
 constexpr std::size_t kWriteAlignmentBytes = 4096;
 
 }  // namespace
 
-Result<std::unique_ptr<CheckpointWriter>> CheckpointWriter::Make() {
-  std::unique_ptr<CheckpointWriter> writer(new CheckpointWriter());
+Result<std::unique_ptr<FileWriter>> FileWriter::Make() {
+  std::unique_ptr<FileWriter> writer(new FileWriter());
   {
     const MutexLock lock(writer->mutex_);
     for (Slot& slot : writer->slots_) {
@@ -42,7 +41,7 @@ Result<std::unique_ptr<CheckpointWriter>> CheckpointWriter::Make() {
   return writer;
 }
 
-CheckpointWriter::~CheckpointWriter() {
+FileWriter::~FileWriter() {
   {
     const MutexLock lock(mutex_);
     stop_ = true;
@@ -53,7 +52,7 @@ CheckpointWriter::~CheckpointWriter() {
   }
 }
 
-void CheckpointWriter::RunWriter() {
+void FileWriter::RunWriter() {
   while (true) {
     Slot* slot = nullptr;
     const FileDescriptor* file = nullptr;
@@ -79,41 +78,68 @@ void CheckpointWriter::RunWriter() {
   }
 }
 
-Result<FileDescriptor> CheckpointWriter::Create(const std::string& path, std::uint64_t size_bytes) {
-  constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL;
-  Result<FileDescriptor> file = OpenFile(path, kFlags | O_DIRECT);
+Result<FileDescriptor> FileWriter::Open(const FileJob& job) {
+  const std::string& path = job.path;
+  const bool resumed = job.start_bytes > 0;
+  const int flags = O_WRONLY | (resumed ? 0 : O_CREAT | O_EXCL);
+  Result<FileDescriptor> file = OpenFile(path, flags | O_DIRECT);
   file_is_direct_ = file.ok();
   if (!file.ok() && file.status().os_error() == EINVAL) {
     // The file system has no O_DIRECT. Some have made the file all the same.
     direct_io_ = false;
-    unlink(path.c_str());
-    file = OpenFile(path, kFlags);
+    if (!resumed) unlink(path.c_str());
+    file = OpenFile(path, flags);
   }
   if (!file.ok()) return file;
   // Takes the space now: a full disk is noticed early, and the writes need not extend
   // the file, which would make them wait for each other.
   int error = 0;
   do {
-    error = fallocate(file.value().get(), 0, 0, static_cast<off_t>(size_bytes)) == 0 ? 0 : errno;
+    error =
+        fallocate(file.value().get(), 0, 0, static_cast<off_t>(job.size_bytes)) == 0 ? 0 : errno;
   } while (error == EINTR);
   if (error != 0 && error != EOPNOTSUPP && error != ENOSYS) {
-    return ErrnoStatus(error, fmt::format("reserve {} B for {}", size_bytes, path));
+    return ErrnoStatus(error, fmt::format("reserve {} B for {}", job.size_bytes, path));
   }
   return file;
 }
 
-void CheckpointWriter::WaitIdle() {
+void FileWriter::WaitIdle() {
   const MutexLock lock(mutex_);
   while (std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.busy; })) {
     changed_.Wait(mutex_);
   }
 }
 
-Status CheckpointWriter::Pump(const PlannedFile& file,
-                              const std::function<bool(std::uint64_t)>& wrote) {
-  PlannedFileStream stream(file);
-  for (std::uint64_t offset = 0; offset < file.size_bytes; offset += kBufferBytes) {
-    const std::size_t size_bytes = std::min<std::uint64_t>(kBufferBytes, file.size_bytes - offset);
+/// Hands a filled buffer to the writers.
+void FileWriter::Submit(Slot& slot, std::uint64_t offset_bytes, std::size_t size_bytes) {
+  // O_DIRECT writes whole blocks; what the last one has too much is cut off later.
+  const std::size_t padded_bytes =
+      (size_bytes + kWriteAlignmentBytes - 1) / kWriteAlignmentBytes * kWriteAlignmentBytes;
+  std::memset(slot.buffer.data() + size_bytes, 0, padded_bytes - size_bytes);
+  const MutexLock lock(mutex_);
+  slot.offset_bytes = offset_bytes;
+  slot.size_bytes = file_is_direct_ ? padded_bytes : size_bytes;
+  slot.busy = true;
+  ++chunks_made_;
+  changed_.NotifyAll();
+}
+
+Status FileWriter::Sync(const FileJob& job, const FileDescriptor& file, std::uint64_t done_bytes) {
+  WaitIdle();
+  {
+    const MutexLock lock(mutex_);
+    if (!status_.ok()) return std::move(status_);
+  }
+  if (fdatasync(file.get()) != 0) return ErrnoStatus(errno, fmt::format("fsync {}", job.path));
+  return job.synced(done_bytes);
+}
+
+Status FileWriter::Pump(const FileJob& job, const FileDescriptor& file) {
+  std::uint64_t synced_bytes = job.start_bytes;
+  for (std::uint64_t offset = job.start_bytes; offset < job.size_bytes;) {
+    const std::size_t size_bytes =
+        std::min<std::uint64_t>(job.chunk_bytes, job.size_bytes - offset);
     Slot* slot = nullptr;
     {
       const MutexLock lock(mutex_);
@@ -121,37 +147,31 @@ Status CheckpointWriter::Pump(const PlannedFile& file,
       while (slot->busy) changed_.Wait(mutex_);
       if (!status_.ok()) return std::move(status_);
     }
-    stream.Next({slot->buffer.data(), size_bytes});
-    // O_DIRECT writes whole blocks; what the last one has too much is cut off later.
-    const std::size_t padded_bytes =
-        (size_bytes + kWriteAlignmentBytes - 1) / kWriteAlignmentBytes * kWriteAlignmentBytes;
-    std::memset(slot->buffer.data() + size_bytes, 0, padded_bytes - size_bytes);
-    {
-      const MutexLock lock(mutex_);
-      slot->offset_bytes = offset;
-      slot->size_bytes = file_is_direct_ ? padded_bytes : size_bytes;
-      slot->busy = true;
-      ++chunks_made_;
-      changed_.NotifyAll();
+    if (Status status = job.fill({slot->buffer.data(), size_bytes}); !status.ok()) return status;
+    Submit(*slot, offset, size_bytes);
+    offset += size_bytes;
+    if (job.wrote && !job.wrote(size_bytes)) {
+      return Status(StatusCode::kCancelled, fmt::format("stopped while writing {}", job.path));
     }
-    if (!wrote(size_bytes)) {
-      return Status(StatusCode::kCancelled, fmt::format("stopped while writing {}", file.name));
+    if (job.sync_bytes > 0 && offset - synced_bytes >= job.sync_bytes) {
+      if (Status status = Sync(job, file, offset); !status.ok()) return status;
+      synced_bytes = offset;
     }
   }
   return {};
 }
 
-Status CheckpointWriter::WriteFile(const std::string& path, const PlannedFile& file,
-                                   const std::function<bool(std::uint64_t)>& wrote) {
-  Result<FileDescriptor> created = Create(path, file.size_bytes);
-  if (!created.ok()) return std::move(created).TakeStatus();
+Status FileWriter::Write(const FileJob& job) {
+  Result<FileDescriptor> opened = Open(job);
+  if (!opened.ok()) return std::move(opened).TakeStatus();
+  const FileDescriptor& file = opened.value();
   {
     const MutexLock lock(mutex_);
-    file_ = &created.value();
-    path_ = path;
+    file_ = &file;
+    path_ = job.path;
     status_ = Status();
   }
-  Status status = Pump(file, wrote);
+  Status status = Pump(job, file);
   WaitIdle();
   {
     const MutexLock lock(mutex_);
@@ -159,10 +179,10 @@ Status CheckpointWriter::WriteFile(const std::string& path, const PlannedFile& f
     if (status.ok()) status = std::move(status_);
   }
   if (!status.ok()) return status;
-  if (ftruncate(created.value().get(), static_cast<off_t>(file.size_bytes)) != 0) {
-    return ErrnoStatus(errno, fmt::format("set the size of {}", path));
+  if (ftruncate(file.get(), static_cast<off_t>(job.size_bytes)) != 0) {
+    return ErrnoStatus(errno, fmt::format("set the size of {}", job.path));
   }
-  if (fsync(created.value().get()) != 0) return ErrnoStatus(errno, fmt::format("fsync {}", path));
+  if (fsync(file.get()) != 0) return ErrnoStatus(errno, fmt::format("fsync {}", job.path));
   return {};
 }
 
