@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
-#include <chrono>
 #include <cstring>
-#include <thread>
 #include <utility>
+
+#include "base/clock.h"
 
 namespace tiercel {
 namespace {
@@ -21,7 +21,7 @@ constexpr std::uint32_t kSlotsSweptAtOnce = 2048;
 /// Slots that it takes out of use, until it waits for their readers.
 constexpr std::uint32_t kUnlinkedMax = 2 * kSlotsSweptAtOnce;
 /// Of a reader's stay, which is some 100 us at most.
-constexpr std::chrono::microseconds kReaderWait{20};
+constexpr std::uint64_t kReaderWaitNs = 20'000;
 
 }  // namespace
 
@@ -230,7 +230,7 @@ void GroupPool::Unlink(std::uint32_t slot) noexcept {
 void GroupPool::FreeWhenUnread(std::span<const std::uint32_t> slots) noexcept {
   if (slots.empty()) return;
   const std::uint64_t epoch = epochs_.CloseEpoch();
-  while (epochs_.OldestEpoch() <= epoch) std::this_thread::sleep_for(kReaderWait);
+  while (epochs_.OldestEpoch() <= epoch) SleepNs(kReaderWaitNs);
   MutexLock lock(mutex_);
   for (const std::uint32_t slot : slots) FreeSlot(slot);
 }

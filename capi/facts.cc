@@ -22,6 +22,10 @@ static_assert(TIERCEL_FORMAT_E4M3_TENSOR == Of(RowFormat::kE4M3Tensor));
 static_assert(TIERCEL_FORMAT_BF16 == Of(RowFormat::kBf16));
 static_assert(TIERCEL_FORMAT_FP16 == Of(RowFormat::kFp16));
 static_assert(TIERCEL_FORMAT_FP32 == Of(RowFormat::kFp32));
+static_assert(TIERCEL_FORMAT_Q8_0 == Of(RowFormat::kQ8_0));
+static_assert(TIERCEL_FORMAT_Q4_K == Of(RowFormat::kQ4_K));
+static_assert(TIERCEL_FORMAT_Q3_K == Of(RowFormat::kQ3_K));
+static_assert(TIERCEL_FORMAT_Q2_K == Of(RowFormat::kQ2_K));
 
 /// The files' places of each part of a layer's rows.
 Json PartsJson(const CheckpointInfo& checkpoint, const LayerTable& layer) {
@@ -89,6 +93,7 @@ tiercel_layer_info ToInfo(const LayerTable& layer, std::uint32_t column_count) {
 std::string ToJson(const CheckpointInfo& checkpoint) {
   Json json = {{"path", checkpoint.path},
                {"layout", checkpoint.layout},
+               {"notes", checkpoint.notes},
                {"recipe", Json::parse(tiercel::ToJson(checkpoint.recipe))},
                {"table_bytes", checkpoint.table_bytes}};
   json["layers"] = Json::array();

@@ -52,8 +52,8 @@ tiercel_code tiercel_hasher_open(const tiercel_checkpoint* checkpoint, const tie
     if (hasher == nullptr) return capi::IsNull("hasher");
     *hasher = nullptr;
     if (checkpoint == nullptr) return capi::IsNull("checkpoint");
-    Result<Hasher> made =
-        Hasher::Create(checkpoint->info->recipe, map == nullptr ? nullptr : map->map);
+    Result<Hasher> made = Hasher::Create(checkpoint->info->recipe,
+                                         map == nullptr ? checkpoint->info->token_map : map->map);
     if (!made.ok()) return std::move(made).TakeStatus();
     auto handle = std::make_unique<tiercel_hasher>();
     handle->own = std::make_unique<const Hasher>(std::move(made).value());

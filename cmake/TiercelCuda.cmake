@@ -7,8 +7,8 @@ endif()
 
 include(CheckLanguage)
 if(NOT CMAKE_CUDA_ARCHITECTURES)
-  # A100 and H100; CMake adds PTX of each, which later cards compile for themselves.
-  set(CMAKE_CUDA_ARCHITECTURES 80 90)
+  # A100, H100 and B200; CMake adds PTX of each, which later cards compile for themselves.
+  set(CMAKE_CUDA_ARCHITECTURES 80 90 100)
 endif()
 if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
   # The toolkit's own installer puts nvcc here and not on the PATH.
@@ -32,4 +32,3 @@ find_package(CUDAToolkit REQUIRED)
 set(TIERCEL_HAVE_CUDA TRUE)
 message(STATUS "tiercel: GPU tier with ${CMAKE_CUDA_COMPILER} ${CMAKE_CUDA_COMPILER_VERSION}; "
                "tiercel::cuda is built")
-add_subdirectory(${PROJECT_SOURCE_DIR}/cuda)

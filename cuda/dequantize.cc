@@ -19,6 +19,11 @@ std::uint32_t AlignmentBytes(RowFormat format) noexcept {
       return 2;
     case RowFormat::kFp32:
       return 4;
+    case RowFormat::kQ8_0:
+    case RowFormat::kQ4_K:
+    case RowFormat::kQ3_K:
+    case RowFormat::kQ2_K:
+      return 2;
   }
   return 0;
 }
@@ -33,10 +38,14 @@ Status CheckArguments(const RowShape& shape, const std::byte* rows, const std::u
     return Status(StatusCode::kInvalidArgument,
                   fmt::format("row format {} is none", static_cast<int>(shape.format)));
   }
-  if (shape.value_count == 0 ||
-      (shape.format == RowFormat::kE4M3Block32 && shape.value_count % 32 != 0)) {
+  if (shape.value_count == 0 || shape.value_count % BlockValueCount(shape.format) != 0) {
     return Status(StatusCode::kInvalidArgument, fmt::format("{} values are no row of format {}",
                                                             shape.value_count, Name(shape.format)));
+  }
+  if (shape.format >= RowFormat::kQ8_0) {
+    return Status(
+        StatusCode::kUnavailable,
+        fmt::format("row format {} has no kernel: dequantise on the host", Name(shape.format)));
   }
   if (rows == nullptr || values == nullptr) {
     return Status(StatusCode::kInvalidArgument, "rows and values must not be null");

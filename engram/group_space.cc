@@ -59,14 +59,6 @@ std::optional<std::uint64_t> GroupSpace::Represent(WideMix value) const noexcept
   return static_cast<std::uint64_t>(value - product_);
 }
 
-std::uint64_t GroupSpace::KeyOfMix(std::uint64_t mix) const noexcept {
-  if (!reduced_) return mix;
-  const auto product = static_cast<std::uint64_t>(product_);  // reduced_: below 2^64.
-  const bool negative = range_ == MixRange::kSigned64 && mix >= kTwo63;
-  const std::uint64_t remainder = negative ? product - 1 - ~mix % product : mix % product;
-  return Represent(remainder).value_or(remainder);
-}
-
 std::optional<std::uint64_t> GroupSpace::KeyOfRows(std::span<const RowId> rows) const noexcept {
   assert(rows.size() == heads_.size());
   // Garner's mixed-radix form: value = v_0 + v_1 p_0 + v_2 p_0 p_1 + ... All but the last

@@ -6,16 +6,11 @@
 #include <span>
 #include <vector>
 
+#include "engram/key_rule.h"
 #include "engram/reduce.h"
 #include "tiercel/types.h"
 
 namespace tiercel {
-
-/// One head: row = mix mod size + offset.
-struct Head {
-  Divisor size;
-  std::uint64_t offset = 0;
-};
 
 /// Whether mixes are 64-bit signed numbers (the demo lets negative ids through, and
 /// their products are negative) or lie in [0, 2^63).
@@ -41,7 +36,13 @@ class GroupSpace {
 
   /// Shape of `rows`: [heads].
   void RowsOfMix(std::uint64_t mix, RowId* rows) const noexcept;
-  [[nodiscard]] std::uint64_t KeyOfMix(std::uint64_t mix) const noexcept;
+  [[nodiscard]] std::uint64_t KeyOfMix(std::uint64_t mix) const noexcept {
+    return key_rule().KeyOf(mix);
+  }
+  [[nodiscard]] KeyRule key_rule() const noexcept {
+    return {.product = reduced_ ? static_cast<std::uint64_t>(product_) : 0,  // Below 2^64.
+            .is_signed = range_ == MixRange::kSigned64};
+  }
   /// Nothing if no mix of the range gives exactly `rows`.
   [[nodiscard]] std::optional<std::uint64_t> KeyOfRows(std::span<const RowId> rows) const noexcept;
 

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <cmath>
+#include <limits>
 
 #include "base/byte_order.h"
 #include "engram/dequantize_block32.h"
+#include "engram/dequantize_ggml.h"
 #include "engram/float_formats.h"
 
 namespace tiercel {
@@ -58,7 +61,22 @@ void Dequantize(const RowShape& shape, const std::byte* row, T* values) noexcept
                    values[i]);
       }
       return;
+    case RowFormat::kQ8_0:
+    case RowFormat::kQ4_K:
+    case RowFormat::kQ3_K:
+    case RowFormat::kQ2_K:
+      DequantizeGgml(shape.format, row, shape.value_count, values);
+      return;
   }
+}
+
+void AddScale(float scale, ScaleRange& range) noexcept {
+  if (std::isnan(scale)) {
+    range.has_nan = true;
+    return;
+  }
+  range.low = std::min(range.low, std::fabs(scale));
+  range.high = std::max(range.high, std::fabs(scale));
 }
 
 }  // namespace
@@ -75,8 +93,21 @@ std::string_view Name(RowFormat format) noexcept {
       return "fp16";
     case RowFormat::kFp32:
       return "fp32";
+    case RowFormat::kQ8_0:
+      return "q8_0";
+    case RowFormat::kQ4_K:
+      return "q4_k";
+    case RowFormat::kQ3_K:
+      return "q3_k";
+    case RowFormat::kQ2_K:
+      return "q2_k";
   }
   return "unknown";
+}
+
+std::uint32_t BlockValueCount(RowFormat format) noexcept {
+  if (format == RowFormat::kE4M3Block32) return 32;
+  return std::max(GgmlBlockOf(format).value_count, 1U);
 }
 
 std::uint32_t RowShape::row_size_bytes() const noexcept {
@@ -90,6 +121,13 @@ std::uint32_t RowShape::row_size_bytes() const noexcept {
       return 2 * value_count;
     case RowFormat::kFp32:
       return 4 * value_count;
+    case RowFormat::kQ8_0:
+    case RowFormat::kQ4_K:
+    case RowFormat::kQ3_K:
+    case RowFormat::kQ2_K: {
+      const GgmlBlock block = GgmlBlockOf(format);
+      return value_count / block.value_count * block.size_bytes;
+    }
   }
   return 0;
 }
@@ -104,6 +142,25 @@ void DequantizeToBf16(const RowShape& shape, std::span<const std::byte> row,
                       std::span<std::uint16_t> values) noexcept {
   assert(row.size() == shape.row_size_bytes() && values.size() == shape.value_count);
   Dequantize(shape, row.data(), values.data());
+}
+
+std::optional<ScaleRange> ScalesOf(const RowShape& shape, std::span<const std::byte> row) noexcept {
+  assert(row.size() == shape.row_size_bytes());
+  ScaleRange range{.low = std::numeric_limits<float>::infinity(), .high = -1.0F, .has_nan = false};
+  if (shape.format == RowFormat::kE4M3Block32) {
+    for (const std::byte scale : row.subspan(shape.value_count)) {
+      AddScale(FloatFromUe8m0(std::to_integer<std::uint8_t>(scale)), range);
+    }
+    return range;
+  }
+  const GgmlBlock block = GgmlBlockOf(shape.format);
+  if (block.value_count == 0) return std::nullopt;
+  for (std::size_t at = 0; at < row.size(); at += block.size_bytes) {
+    for (const std::uint32_t offset : {block.d_offset, block.dmin_offset}) {
+      AddScale(FloatFromFp16(LoadLittleEndian<std::uint16_t>(row.data() + at + offset)), range);
+    }
+  }
+  return range;
 }
 
 }  // namespace tiercel

@@ -30,15 +30,19 @@ struct WindowRules {
 ///   Demo           No rule; negative ids are hashed as they are.
 ///   Qwen3.8        The token after an eos sees nothing of before. A masked position
 ///                  counts as an eos.
+///
+/// All constexpr: kernels run the same code.
 template <RecipeKind kKind, std::size_t kOrder>
 class Window {
  public:
-  explicit Window(const WindowRules& rules) noexcept : rules_(rules) { ids_.fill(rules.fill); }
+  constexpr explicit Window(const WindowRules& rules) noexcept : rules_(rules), ids_{} {
+    ids_.fill(rules.fill);
+  }
 
   enum class Pushed : std::uint8_t { kLive, kDead, kUnknown };
 
   /// Moves on to the next token. kUnknown: the id is none; the window is unchanged.
-  Pushed Push(std::int32_t token) noexcept {
+  constexpr Pushed Push(std::int32_t token) noexcept {
     const bool negative_allowed = kKind == RecipeKind::kEngramDemo;
     const bool dead = kKind != RecipeKind::kEngramDemo && token == kDeadToken;
     std::uint64_t id = rules_.fill;
@@ -65,7 +69,9 @@ class Window {
     return dead ? Pushed::kDead : Pushed::kLive;
   }
 
-  [[nodiscard]] const std::array<std::uint64_t, kOrder>& ids() const noexcept { return ids_; }
+  [[nodiscard]] constexpr const std::array<std::uint64_t, kOrder>& ids() const noexcept {
+    return ids_;
+  }
 
  private:
   WindowRules rules_;

@@ -34,6 +34,7 @@ StoreObject::StoreObject(const std::string& path, const StoreOptions& options,
     Raise(opened.status());
   }
   store_ = std::move(opened).value();
+  if (token_map_ == nullptr) token_map_ = store_->checkpoint().token_map;
   const Recipe& recipe = store_->checkpoint().recipe;
   columns_ = recipe.column_count();
   for (const LayerRecipe& layer : recipe.layers) {

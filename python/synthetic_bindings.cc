@@ -36,8 +36,7 @@ CheckpointModel ParseModel(const std::string& name) {
 }
 
 RowFormat ParseRowFormat(const std::string& name) {
-  for (const RowFormat format : {RowFormat::kE4M3Block32, RowFormat::kE4M3Tensor, RowFormat::kBf16,
-                                 RowFormat::kFp16, RowFormat::kFp32}) {
+  for (const RowFormat format : kRowFormats) {
     if (name == Name(format)) return format;
   }
   RaiseInvalid("there is no row format '" + name + "'");

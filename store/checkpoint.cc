@@ -15,6 +15,8 @@
 #include "base/json.h"
 #include "store/checkpoint_match.h"
 #include "store/checkpoint_shards.h"
+#include "store/gguf_checkpoint.h"
+#include "store/gguf_files.h"
 #include "store/packed_manifest.h"
 #include "store/safetensors.h"
 #include "store/synthetic.h"
@@ -327,6 +329,9 @@ void DropUnusedFiles(CheckpointInfo& info) {
 
 Result<CheckpointInfo> InspectCheckpoint(const std::string& path) {
   if (IsPackedTable(path)) return InspectPacked(path);
+  Result<std::optional<std::string>> gguf = FindGguf(path);
+  if (!gguf.ok()) return std::move(gguf).TakeStatus();
+  if (gguf.value()) return InspectGguf(path, *gguf.value());
   Result<CheckpointPlace> place = LocateCheckpoint(path);
   if (!place.ok()) return std::move(place).TakeStatus();
   const std::string& directory = place.value().directory;

@@ -18,8 +18,6 @@
 namespace tiercel {
 namespace {
 
-using nlohmann::json;
-
 constexpr std::string_view kIndexName = "model.safetensors.index.json";
 constexpr std::string_view kShardEnding = ".safetensors";
 /// The index of 96,085 tensors has about 10 MB.
@@ -33,7 +31,7 @@ bool IsPlainFileName(std::string_view name) noexcept {
 }
 
 /// Picks the wanted rows of {"metadata": ..., "weight_map": {tensor: shard}}.
-class IndexReader final : public nlohmann::json_sax<json> {
+class IndexReader final : public nlohmann::json_sax<nlohmann::json> {
  public:
   IndexReader(std::string_view source_name, const TensorFilter& wanted)
       : source_name_(source_name), wanted_(wanted) {}
@@ -239,7 +237,7 @@ Result<std::vector<IndexEntry>> ParseIndexFile(std::string_view text, std::strin
                   fmt::format("{}: a zero byte at {}; fetch the file again", source_name, zero));
   }
   IndexReader reader(source_name, wanted);
-  if (!json::sax_parse(text.begin(), text.end(), &reader)) {
+  if (!nlohmann::json::sax_parse(text.begin(), text.end(), &reader)) {
     return Status(StatusCode::kInvalidArgument, std::move(reader.error()));
   }
   if (!reader.map_seen()) {

@@ -42,35 +42,6 @@ std::uint64_t Product(const std::vector<std::uint64_t>& shape) {
   return product;
 }
 
-/// A tensor beside the table, of finite values.
-PlannedTensor Filler(std::uint64_t seed, std::string name, TensorType type,
-                     std::vector<std::uint64_t> shape) {
-  PlannedTensor tensor;
-  tensor.size_bytes = Product(shape) * SizeBits(type) / 8;
-  tensor.source.seed = seed;
-  tensor.source.layer_id = LayerOfName(name);
-  const auto columns = static_cast<std::uint32_t>(shape.back());
-  switch (type) {
-    case TensorType::kF8E4M3:
-      tensor.source.shape = {.format = RowFormat::kE4M3Tensor, .value_count = columns};
-      break;
-    case TensorType::kF8E8M0:
-      tensor.source.shape = {.format = RowFormat::kE4M3Block32, .value_count = 32 * columns};
-      tensor.part = 1;
-      break;
-    case TensorType::kBf16:
-      tensor.source.shape = {.format = RowFormat::kBf16, .value_count = columns};
-      break;
-    default:
-      tensor.source.shape = {.format = RowFormat::kFp32, .value_count = columns};
-      break;
-  }
-  tensor.name = std::move(name);
-  tensor.type = type;
-  tensor.shape = std::move(shape);
-  return tensor;
-}
-
 /// `row_count` rows of a table, from `first_row` on, or one part of them.
 PlannedTensor TableRows(const SyntheticTable& table, std::uint32_t part, std::string name,
                         TensorType type, std::uint64_t first_row, std::uint64_t row_count) {
@@ -120,12 +91,12 @@ std::vector<PlannedFile> PlanV41(const MakeCheckpointOptions& options, const Rec
       const std::uint64_t out = (kStreams + 1) * kV41Hidden;  // Four keys and a value.
       const std::uint64_t in = std::uint64_t{recipe.column_count()} * recipe.parameters.head_dim;
       file.tensors.push_back(
-          Filler(options.seed, at + "wkv.weight", TensorType::kF8E4M3, {out, in}));
+          FillerTensor(options.seed, at + "wkv.weight", TensorType::kF8E4M3, {out, in}));
       file.tensors.push_back(
-          Filler(options.seed, at + "wkv.scale", TensorType::kF8E8M0, {out / 32, in / 32}));
+          FillerTensor(options.seed, at + "wkv.scale", TensorType::kF8E8M0, {out / 32, in / 32}));
       for (const std::string_view norm : {"q_weight", "k_weight"}) {
-        file.tensors.push_back(Filler(options.seed, fmt::format("{}{}", at, norm),
-                                      TensorType::kBf16, {kStreams, kV41Hidden}));
+        file.tensors.push_back(FillerTensor(options.seed, fmt::format("{}{}", at, norm),
+                                            TensorType::kBf16, {kStreams, kV41Hidden}));
       }
     }
     files.push_back(std::move(file));
@@ -137,12 +108,14 @@ std::vector<PlannedTensor> QwenProjections(std::uint64_t seed, const std::string
                                            std::uint64_t in) {
   const std::uint64_t plane = kStreams * kQwenHidden;
   std::vector<PlannedTensor> tensors;
-  tensors.push_back(Filler(seed, at + "key_proj.weight", TensorType::kBf16, {plane, in}));
-  tensors.push_back(Filler(seed, at + "value_proj.weight", TensorType::kBf16, {kQwenHidden, in}));
-  tensors.push_back(Filler(seed, at + "conv1d.weight", TensorType::kBf16, {plane, 1, kConvKernel}));
+  tensors.push_back(FillerTensor(seed, at + "key_proj.weight", TensorType::kBf16, {plane, in}));
+  tensors.push_back(
+      FillerTensor(seed, at + "value_proj.weight", TensorType::kBf16, {kQwenHidden, in}));
+  tensors.push_back(
+      FillerTensor(seed, at + "conv1d.weight", TensorType::kBf16, {plane, 1, kConvKernel}));
   for (const std::string_view norm : {"norm_key", "norm_query", "norm_conv"}) {
     tensors.push_back(
-        Filler(seed, fmt::format("{}{}.weight", at, norm), TensorType::kBf16, {plane}));
+        FillerTensor(seed, fmt::format("{}{}.weight", at, norm), TensorType::kBf16, {plane}));
   }
   return tensors;
 }
@@ -208,7 +181,7 @@ std::vector<PlannedFile> PlanDemo(const MakeCheckpointOptions& options, const Re
     if (options.tables_only) continue;
     const auto add = [&](std::string name, std::vector<std::uint64_t> shape) {
       file.tensors.push_back(
-          Filler(options.seed, std::move(name), TensorType::kF32, std::move(shape)));
+          FillerTensor(options.seed, std::move(name), TensorType::kF32, std::move(shape)));
     };
     const std::uint64_t in = std::uint64_t{recipe.column_count()} * recipe.parameters.head_dim;
     add(at + "value_proj.weight", {kDemoHidden, in});
@@ -294,6 +267,34 @@ Json DemoConfig(const Recipe& recipe) {
 }
 
 }  // namespace
+
+PlannedTensor FillerTensor(std::uint64_t seed, std::string name, TensorType type,
+                           std::vector<std::uint64_t> shape) {
+  PlannedTensor tensor;
+  tensor.size_bytes = Product(shape) * SizeBits(type) / 8;
+  tensor.source.seed = seed;
+  tensor.source.layer_id = LayerOfName(name);
+  const auto columns = static_cast<std::uint32_t>(shape.back());
+  switch (type) {
+    case TensorType::kF8E4M3:
+      tensor.source.shape = {.format = RowFormat::kE4M3Tensor, .value_count = columns};
+      break;
+    case TensorType::kF8E8M0:
+      tensor.source.shape = {.format = RowFormat::kE4M3Block32, .value_count = 32 * columns};
+      tensor.part = 1;
+      break;
+    case TensorType::kBf16:
+      tensor.source.shape = {.format = RowFormat::kBf16, .value_count = columns};
+      break;
+    default:
+      tensor.source.shape = {.format = RowFormat::kFp32, .value_count = columns};
+      break;
+  }
+  tensor.name = std::move(name);
+  tensor.type = type;
+  tensor.shape = std::move(shape);
+  return tensor;
+}
 
 std::string_view Name(CheckpointModel model) noexcept {
   switch (model) {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/prng.h"
+#include "store/make_checkpoint_gguf.h"
 #include "store/make_checkpoint_models.h"
 #include "store/safetensors_text.h"
 #include "tiercel/recipe.h"
@@ -58,6 +59,7 @@ std::string MarkerText(const MakeCheckpointOptions& options) {
 }  // namespace
 
 Result<CheckpointPlan> PlanCheckpoint(const MakeCheckpointOptions& options) {
+  if (options.format == CheckpointFormat::kGguf) return PlanGguf(options);
   Result<RecipeParameters> parameters = ModelParameters(options.like, options.shrink);
   if (!parameters.ok()) return std::move(parameters).TakeStatus();
   Result<Recipe> recipe = BuildRecipe(parameters.value());

@@ -26,10 +26,10 @@ struct PlannedTensor {
   std::uint64_t first_row = 0;
 };
 
-/// A safetensors file: its header's bytes, then its tensors, one after another.
+/// A file: its header's bytes, then its tensors, one after another.
 struct PlannedFile {
   std::string name;
-  std::string header;  ///< With its length before it, padded to a multiple of 8.
+  std::string header;  ///< All that stands before the tensors, padding included.
   std::vector<PlannedTensor> tensors;
   std::uint64_t size_bytes = 0;
 };

@@ -109,7 +109,7 @@ Result<GenerationProgress> OpenOutDir(const std::string& directory, std::uint64_
 
 PackReport ReportOf(const PackedManifest& manifest, const GenerationReport& generation) {
   PackReport report;
-  report.file_count = manifest.layers.size() + 1;
+  report.file_count = manifest.layers.size() + (manifest.token_map ? 2U : 1U);
   for (const PackedLayer& layer : manifest.layers) {
     report.row_count += layer.packed_row_count();
     report.file_bytes += layer.file_bytes();
@@ -132,6 +132,11 @@ Result<PackedManifest> ManifestFor(const CheckpointInfo& source,
   manifest.source_layout = source.packed ? source.packed->source_layout : source.layout;
   manifest.synthetic_seed = source.synthetic_seed;
   manifest.recipe = std::move(recipe).value();
+  if (source.token_map != nullptr) {
+    manifest.token_map =
+        PackedTokenMap{.entry_count = source.token_map->entry_count(),
+                       .checksum = Checksum64(std::as_bytes(source.token_map->classes()))};
+  }
   manifest.shard = shard;
   Result<Recipe> of_shard = ShardRecipe(manifest.recipe, shard);
   if (!of_shard.ok()) return std::move(of_shard).TakeStatus();
@@ -265,6 +270,10 @@ Result<PackReport> PackTableWith(const PackOptions& options, const PackExtras& e
                           .sync_bytes = extras.sync_bytes};
   Result<GenerationReport> written = WriteGeneration(job, progress.value());
   if (!written.ok()) return std::move(written).TakeStatus();
+  if (source.token_map != nullptr) {
+    status = source.token_map->Save(fmt::format("{}/{}", options.out_dir, kPackedTokenMapName));
+    if (!status.ok()) return status;
+  }
   status = PublishManifest(options.out_dir, manifest.value());
   if (!status.ok()) return status;
   return ReportOf(manifest.value(), written.value());

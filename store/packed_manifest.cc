@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -93,6 +94,11 @@ class ManifestReader {
     if (Result<Recipe> shard = ShardRecipe(manifest.recipe, manifest.shard); !shard.ok()) {
       throw std::move(shard).TakeStatus();
     }
+    if (top_.contains("token_map")) {
+      const nlohmann::json& map = top_.at("token_map");
+      manifest.token_map = PackedTokenMap{.entry_count = Unsigned(map, "entries", 1, UINT32_MAX),
+                                          .checksum = HexOf(map, "checksum")};
+    }
     const nlohmann::json& layers = top_.at("layers");
     if (!layers.is_array() || layers.size() != manifest.recipe.layers.size()) {
       throw Bad("\"layers\" are not those of the recipe");
@@ -152,7 +158,8 @@ class ManifestReader {
     if (row_bytes == 0 || row_bytes > kRowSizeBytesMax ||
         Unsigned(json, "row_bytes", 1, kRowSizeBytesMax) != row_bytes ||
         layer.layer_id != recipe.layer_id || layer.row_count != recipe.row_count ||
-        layer.shape.value_count != head_dim) {
+        layer.shape.value_count != head_dim ||
+        layer.shape.value_count % BlockValueCount(layer.shape.format) != 0) {
       throw Bad(
           fmt::format("layer {}: its rows are not those of its recipe and format", layer.layer_id));
     }
@@ -255,6 +262,26 @@ Status CheckRowFile(const PackedManifest& manifest, const PackedLayer& layer,
                             path, at));
 }
 
+/// The token map that lies beside the manifest.
+Result<std::shared_ptr<const TokenMap>> ReadPackedTokenMap(const PackedTokenMap& packed,
+                                                           const std::string& path) {
+  const std::uint64_t size_bytes = packed.entry_count * sizeof(std::uint32_t);
+  Result<std::string> bytes = ReadWholeFile(path, size_bytes);
+  if (!bytes.ok()) return std::move(bytes).TakeStatus();
+  if (bytes.value().size() != size_bytes ||
+      Checksum64(std::as_bytes(std::span(bytes.value()))) != packed.checksum) {
+    return Status(StatusCode::kCorruption,
+                  fmt::format("{}: is not the token map that the manifest names: damaged or cut "
+                              "short; take it from a copy or pack again",
+                              path));
+  }
+  std::vector<std::uint32_t> classes(packed.entry_count);
+  std::memcpy(classes.data(), bytes.value().data(), size_bytes);
+  Result<TokenMap> map = TokenMap::FromClasses(std::move(classes));
+  if (!map.ok()) return std::move(map).TakeStatus();
+  return std::make_shared<const TokenMap>(std::move(map).value());
+}
+
 LayerTable TableOf(const PackedLayer& layer, std::uint32_t file_index) {
   LayerTable table;
   table.layer_id = layer.layer_id;
@@ -306,6 +333,11 @@ std::string EncodeManifest(const PackedManifest& manifest) {
   if (manifest.synthetic_seed) json["synthetic_seed"] = *manifest.synthetic_seed;
   json["recipe"] = Json::parse(ToJson(manifest.recipe));
   json["shard"] = {{"rank", manifest.shard.rank}, {"count", manifest.shard.count}};
+  if (manifest.token_map) {
+    json["token_map"] = {{"file", kPackedTokenMapName},
+                         {"entries", manifest.token_map->entry_count},
+                         {"checksum", Hex(manifest.token_map->checksum)}};
+  }
   json["layers"] = Json::array();
   for (const PackedLayer& layer : manifest.layers) json["layers"].push_back(LayerJson(layer));
   std::string text = json.dump(1);
@@ -420,6 +452,12 @@ Result<CheckpointInfo> InspectPacked(const std::string& path) {
     info.layers.push_back(TableOf(layer, i));
     info.packed->content_digests.push_back(layer.content_digest);
     info.table_bytes += layer.packed_row_count() * layer.shape.row_size_bytes();
+  }
+  if (packed.token_map) {
+    Result<std::shared_ptr<const TokenMap>> map = ReadPackedTokenMap(
+        *packed.token_map, fmt::format("{}/{}", DirectoryOf(path), kPackedTokenMapName));
+    if (!map.ok()) return std::move(map).TakeStatus();
+    info.token_map = std::move(map).value();
   }
   return info;
 }

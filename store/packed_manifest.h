@@ -19,6 +19,7 @@ namespace tiercel {
 
 inline constexpr std::string_view kManifestName = "manifest.json";
 inline constexpr std::string_view kPackStateName = "pack-state.json";
+inline constexpr std::string_view kPackedTokenMapName = "token_map.u32";
 
 /// A tensor that rows were packed from: `unpack` makes it again.
 struct PackedTensor {
@@ -51,6 +52,12 @@ struct PackedLayer {
   [[nodiscard]] std::uint64_t packed_row_count() const noexcept;
 };
 
+/// The token map that a packed table carries, in a file of its own.
+struct PackedTokenMap {
+  std::uint64_t entry_count = 0;
+  std::uint64_t checksum = 0;  ///< Of the file.
+};
+
 /// A packed table: all that its manifest.json says (docs/format.md).
 struct PackedManifest {
   std::uint64_t generation = 1;
@@ -58,6 +65,7 @@ struct PackedManifest {
   std::optional<std::uint64_t> synthetic_seed;
   Recipe recipe;    ///< Of the layers that are here; of all heads.
   HeadShard shard;  ///< Whose rows are here.
+  std::optional<PackedTokenMap> token_map;
   std::vector<PackedLayer> layers;
 };
 

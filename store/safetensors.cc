@@ -18,8 +18,6 @@
 namespace tiercel {
 namespace {
 
-using nlohmann::json;
-
 /// The reference implementation's limit.
 constexpr std::uint64_t kHeaderSizeBytesMax = 100'000'000;
 /// A tensor of more dimensions than this is no tensor.
@@ -84,7 +82,7 @@ struct Span {
 static_assert(sizeof(Span) == 32);
 
 /// Checks one tensor after the other as the parser meets it.
-class HeaderReader final : public nlohmann::json_sax<json> {
+class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
  public:
   HeaderReader(std::string_view source_name, const TensorFilter& wanted)
       : source_name_(source_name), wanted_(wanted) {}
@@ -302,8 +300,9 @@ class HeaderReader final : public nlohmann::json_sax<json> {
 /// Runs `reader` over the header's text.
 bool Walk(std::string_view text, HeaderReader& reader) {
   reader.SetText(text.data());
-  return json::sax_parse(CountingIterator(text.data(), reader.reached()),
-                         CountingIterator(text.data() + text.size(), reader.reached()), &reader);
+  return nlohmann::json::sax_parse(CountingIterator(text.data(), reader.reached()),
+                                   CountingIterator(text.data() + text.size(), reader.reached()),
+                                   &reader);
 }
 
 /// The `index`-th tensor of a header that Walk() has been through, for a message.

@@ -3,7 +3,9 @@
 #include <cassert>
 #include <cstring>
 
+#include "base/byte_order.h"
 #include "base/prng.h"
+#include "engram/dequantize_ggml.h"
 #include "tiercel/synthetic.h"
 
 namespace tiercel {
@@ -57,6 +59,23 @@ struct Fp32Words {
     return (x & 0x87ffffff87ffffffU) | 0x3800000038000000U;
   }
 };
+
+struct PlainWords {
+  constexpr std::uint64_t operator()(std::uint64_t x) const noexcept { return x; }
+};
+
+/// Any bytes are a valid row of ggml's blocks but for their halves, which may not be
+/// infinite or NaN: positive, 2^-7 to 2^-3.
+void BendGgmlScales(RowFormat format, std::span<std::byte> rows) noexcept {
+  const GgmlBlock block = GgmlBlockOf(format);
+  for (std::size_t at = 0; at < rows.size(); at += block.size_bytes) {
+    for (const std::uint32_t offset : {block.d_offset, block.dmin_offset}) {
+      std::byte* const half = rows.data() + at + offset;
+      const std::uint32_t bits = LoadLittleEndian<std::uint16_t>(half);
+      StoreLittleEndian(half, static_cast<std::uint16_t>((bits & 0x0FFFU) | 0x2000U));
+    }
+  }
+}
 
 /// Rows of `row_bytes` bytes whose words count from `first_word` on.
 template <typename Bend>
@@ -117,6 +136,13 @@ void FillSyntheticPart(const SyntheticTable& table, std::uint32_t part, std::uin
       return;
     case RowFormat::kFp32:
       FillRows<Fp32Words>(key, first_row, row_count, 0, row_bytes, out);
+      return;
+    case RowFormat::kQ8_0:
+    case RowFormat::kQ4_K:
+    case RowFormat::kQ3_K:
+    case RowFormat::kQ2_K:
+      FillRows<PlainWords>(key, first_row, row_count, 0, row_bytes, out);
+      BendGgmlScales(table.shape.format, bytes);
       return;
   }
 }

@@ -149,8 +149,8 @@ class TensorSource {
 };
 
 /// The small files beside the tensors.
-Status WriteTexts(const WorkDirectory& directory, const PackedManifest& manifest,
-                  const std::vector<UnpackedFile>& files) {
+Status WriteTexts(const WorkDirectory& directory, const CheckpointInfo& source,
+                  const PackedManifest& manifest, const std::vector<UnpackedFile>& files) {
   const auto write = [&directory](std::string_view name, const std::string& text) {
     return WriteFileAtomically(directory.File(name), text);
   };
@@ -163,6 +163,10 @@ Status WriteTexts(const WorkDirectory& directory, const PackedManifest& manifest
       }
     }
     Status status = write("model.safetensors.index.json", SafetensorsIndexText(std::move(tensors)));
+    if (!status.ok()) return status;
+  }
+  if (source.token_map != nullptr) {
+    Status status = source.token_map->Save(directory.File(kPackedTokenMapName));
     if (!status.ok()) return status;
   }
   if (!manifest.synthetic_seed) return {};
@@ -219,7 +223,8 @@ Result<UnpackReport> UnpackTable(const std::string& source_path, const std::stri
              }});
     if (!status.ok()) return status;
   }
-  if (Status status = WriteTexts(*directory.value(), manifest.value(), files); !status.ok()) {
+  if (Status status = WriteTexts(*directory.value(), source, manifest.value(), files);
+      !status.ok()) {
     return status;
   }
   if (Status status = directory.value()->Publish(); !status.ok()) return status;

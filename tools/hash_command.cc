@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "tiercel/checkpoint.h"
 #include "tiercel/hasher.h"
 #include "tiercel/recipe.h"
 #include "tiercel/token_map.h"
@@ -27,6 +28,15 @@ struct HashFlags {
   std::string out;
   bool json = false;
 };
+
+/// The recipe and the token map of --config, where that is a GGUF file.
+Result<Recipe> LoadGgufRecipe(const HashFlags& flags, std::shared_ptr<const TokenMap>& token_map) {
+  Result<CheckpointInfo> info = InspectCheckpoint(flags.config);
+  if (!info.ok()) return ErrorOf(info);
+  for (const std::string& note : info.value().notes) PrintError("hash", note);
+  if (token_map == nullptr) token_map = info.value().token_map;
+  return std::move(info.value().recipe);
+}
 
 /// The recipe of --config; what that does not say comes from the token map or
 /// --classes. Those are offered only where they are needed: a map with fewer
@@ -77,7 +87,8 @@ Result<ExitCode> RunHash(const HashFlags& flags) {
     if (!loaded.ok()) return ErrorOf(loaded);
     token_map = std::make_shared<const TokenMap>(std::move(loaded).value());
   }
-  Result<Recipe> recipe = LoadHashRecipe(flags, token_map.get());
+  Result<Recipe> recipe = flags.config.ends_with(".gguf") ? LoadGgufRecipe(flags, token_map)
+                                                          : LoadHashRecipe(flags, token_map.get());
   if (!recipe.ok()) return ErrorOf(recipe);
   const bool has_map = recipe.value().parameters.kind != RecipeKind::kQwen38;
   if (has_map && !flags.compressed && token_map == nullptr) {
@@ -117,7 +128,7 @@ Result<ExitCode> RunHash(const HashFlags& flags) {
 Command AddHashCommand(CLI::App& program) {
   auto flags = std::make_shared<HashFlags>();
   CLI::App* const app = program.add_subcommand("hash", "Row ids of a token sequence");
-  app->add_option("--config", flags->config, "config.json of the model, or a recipe file")
+  app->add_option("--config", flags->config, "config.json of the model, a recipe file, or a .gguf")
       ->type_name("FILE")
       ->required();
   app->add_option("--layer", flags->layer_id, "Block index of the table")

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -10,9 +11,14 @@
 #include <vector>
 
 #include "tiercel/checkpoint.h"
+#include "tiercel/store.h"
 #include "tools/command.h"
 #include "tools/command_line.h"
+#include "tools/progress.h"
 #include "tools/state_report.h"
+#include "tools/table_stats.h"
+#include "tools/table_stats_report.h"
+#include "tools/token_file.h"
 
 namespace tiercel::tools {
 namespace {
@@ -27,6 +33,9 @@ struct InspectFlags {
   bool all = false;
   bool json = false;
   std::string state;
+  bool stats = false;
+  std::string svg;
+  TableSample sample{.rows_per_layer = 100'000};
 };
 
 Json RecipeJson(const RecipeParameters& parameters, std::uint32_t column_count) {
@@ -82,6 +91,12 @@ Json InspectJson(const CheckpointInfo& info) {
                {"layout", info.layout},
                {"recipe", RecipeJson(info.recipe.parameters, info.recipe.column_count())}};
   json["synthetic_seed"] = info.synthetic_seed ? Json(*info.synthetic_seed) : Json(nullptr);
+  json["token_map"] = nullptr;
+  if (info.token_map != nullptr) {
+    json["token_map"] = {{"entries", info.token_map->entry_count()},
+                         {"classes", info.token_map->class_count()}};
+  }
+  json["notes"] = info.notes;
   json["layers"] = Json::array();
   for (std::size_t i = 0; i < info.layers.size(); ++i) {
     json["layers"].push_back(LayerJson(info, info.layers[i], info.recipe.layers[i]));
@@ -191,10 +206,54 @@ void PrintReport(const CheckpointInfo& info, bool all) {
                     info.synthetic_seed
                         ? fmt::format("tiercel make-checkpoint, seed {}", *info.synthetic_seed)
                         : std::string("not made by tiercel make-checkpoint")));
+  if (info.token_map != nullptr) {
+    Print(fmt::format("  token map    in the file, {} tokens\n",
+                      FormatCount(info.token_map->entry_count())));
+  }
+  for (const std::string& note : info.notes) Print(fmt::format("  note         {}\n", note));
   for (std::size_t i = 0; i < info.layers.size(); ++i) PrintLayer(info, i, all);
 }
 
-Result<ExitCode> RunInspect(const InspectFlags& flags) {
+/// Reads rows and tells what they are.
+Result<StatsReport> MeasureRows(const InspectFlags& flags, const CheckpointInfo& info) {
+  StoreOptions options;
+  // Rows that are wanted once gain nothing from a cache or from resident scales.
+  options.dram_budget_bytes = std::uint64_t{64} << 20;
+  options.scales = ScalePlacement::kDisk;
+  if (info.packed) options.shard = info.packed->shard;  // No other rows are there.
+  // Notes were printed; what is left is about how the disk is read.
+  options.log = [](std::string_view /*line*/) {};
+  Result<std::unique_ptr<Store>> store = Store::Open(flags.path, options);
+  if (!store.ok()) return ErrorOf(store);
+  CatchInterrupts();
+  ProgressBar bar("inspect", ProgressUnit::kRows);
+  const auto start = std::chrono::steady_clock::now();
+  Result<std::vector<LayerStats>> layers = MeasureTables(
+      *store.value(), flags.sample, [&bar](std::uint64_t done_rows, std::uint64_t total_rows) {
+        bar.Update(done_rows, total_rows);
+        return !Interrupted();
+      });
+  if (!layers.ok()) return ErrorOf(layers);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  return StatsReport{.path = flags.path,
+                     .sample = flags.sample,
+                     .seconds = seconds.count(),
+                     .layers = std::move(layers).value()};
+}
+
+Status DrawStats(const InspectFlags& flags, const StatsReport& stats) {
+  if (flags.svg.empty()) return {};
+  Result<std::string> svg = StatsSvg(stats);
+  if (!svg.ok()) return ErrorOf(svg);
+  return WriteOutput(flags.svg, std::as_bytes(std::span(svg.value())));
+}
+
+Result<ExitCode> RunInspect(const InspectFlags& flags, const CLI::App& app) {
+  for (const char* const option : {"--svg", "--sample", "--seed"}) {
+    if (!flags.stats && app.count(option) > 0) {
+      throw CLI::ValidationError(option, "goes with --stats alone");
+    }
+  }
   Result<CheckpointInfo> info = InspectCheckpoint(flags.path);
   if (!info.ok()) return ErrorOf(info);
   const std::string state_path = flags.state.empty() ? DefaultStatePath(flags.path) : flags.state;
@@ -204,15 +263,25 @@ Result<ExitCode> RunInspect(const InspectFlags& flags) {
     if (!inspected.ok()) return ErrorOf(inspected);
     state = std::move(inspected).value();
   }
+  std::optional<StatsReport> stats;
+  if (flags.stats) {
+    Result<StatsReport> measured = MeasureRows(flags, info.value());
+    if (!measured.ok()) return ErrorOf(measured);
+    stats = std::move(measured).value();
+  }
   if (flags.json) {
     Json json = InspectJson(info.value());
     json["state"] = state.has_value() ? StateJson(*state) : Json(nullptr);
+    if (stats.has_value()) json["stats"] = StatsJson(*stats);
     Print(json.dump() + "\n");
   } else {
     PrintReport(info.value(), flags.all);
     if (state.has_value()) Print(StateText(*state));
+    if (stats.has_value()) Print(StatsText(*stats));
   }
-  return ExitCode::kOk;
+  if (!stats.has_value()) return ExitCode::kOk;
+  if (Status status = DrawStats(flags, *stats); !status.ok()) return status;
+  return stats->has_findings() ? ExitCode::kFindings : ExitCode::kOk;
 }
 
 }  // namespace
@@ -221,12 +290,23 @@ Command AddInspectCommand(CLI::App& program) {
   auto flags = std::make_shared<InspectFlags>();
   CLI::App* const app =
       program.add_subcommand("inspect", "What a checkpoint's Engram tables are, and where");
-  app->add_option("PATH", flags->path, "Checkpoint directory, or a .safetensors file")->required();
+  app->add_option("PATH", flags->path, "Checkpoint directory, or a .safetensors or .gguf file")
+      ->required();
   app->add_flag("--all", flags->all, "List every extent");
   app->add_option("--state", flags->state, "State directory, instead of the table's own")
       ->type_name("DIR");
   app->add_flag("--json", flags->json, "Print all of it as JSON");
-  return {.app = app, .run = [flags] { return RunInspect(*flags); }};
+  app->add_flag("--stats", flags->stats,
+                "Read rows and count zeros, NaN and infinities, scales and norms, by column");
+  app->add_option("--sample", flags->sample.rows_per_layer,
+                  "--stats: rows a layer, spread over its columns; 0: every row")
+      ->type_name("N")
+      ->capture_default_str();
+  app->add_option("--seed", flags->sample.seed, "--stats: which rows a sample takes")
+      ->type_name("S")
+      ->capture_default_str();
+  app->add_option("--svg", flags->svg, "--stats: draw the histograms of norms")->type_name("FILE");
+  return {.app = app, .run = [flags, app] { return RunInspect(*flags, *app); }};
 }
 
 }  // namespace tiercel::tools

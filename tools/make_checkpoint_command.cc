@@ -6,6 +6,8 @@
 #include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <string_view>
+#include <utility>
 
 #include "tiercel/synthetic.h"
 #include "tools/command.h"
@@ -24,19 +26,65 @@ struct MakeCheckpointFlags {
   std::string out_dir;
   bool fp8 = false;
   bool tables_only = false;
+  std::string format = "safetensors";
+  std::string type = "q8_0";
+  std::uint32_t split_count = 1;
+  std::string token_map;
   bool json = false;
 };
+
+/// The row formats of GGUF, as its users spell them.
+constexpr std::pair<std::string_view, RowFormat> kGgufTypes[] = {
+    {"f32", RowFormat::kFp32},  {"f16", RowFormat::kFp16},  {"bf16", RowFormat::kBf16},
+    {"q8_0", RowFormat::kQ8_0}, {"q4_k", RowFormat::kQ4_K}, {"q3_k", RowFormat::kQ3_K},
+    {"q2_k", RowFormat::kQ2_K}};
+
+RowFormat ParseGgufType(const std::string& text) {
+  for (const auto& [name, format] : kGgufTypes) {
+    if (name == text) return format;
+  }
+  throw CLI::ValidationError(
+      "--type", fmt::format("'{}' is none of f32, f16, bf16, q8_0, q4_k, q3_k and q2_k", text));
+}
+
+/// What --format, --type, --split and --token-map say. Throws CLI::ValidationError.
+Status TakeFormat(const MakeCheckpointFlags& flags, const CLI::App& app,
+                  MakeCheckpointOptions& options) {
+  options.gguf_row_format = ParseGgufType(flags.type);
+  options.gguf_split_count = flags.split_count;
+  if (flags.format == "gguf") {
+    options.format = CheckpointFormat::kGguf;
+    if (options.like != CheckpointModel::kDeepSeekV41Flash) {
+      throw CLI::ValidationError("--format", "only deepseek-v4.1-flash comes as gguf");
+    }
+  } else if (flags.format != "safetensors") {
+    throw CLI::ValidationError("--format",
+                               fmt::format("'{}' is neither safetensors nor gguf", flags.format));
+  } else {
+    for (const char* const option : {"--type", "--split", "--token-map"}) {
+      if (app.count(option) > 0) {
+        throw CLI::ValidationError(option, "goes with --format gguf alone");
+      }
+    }
+  }
+  if (flags.token_map.empty()) return Status();
+  Result<TokenMap> map = TokenMap::Load(flags.token_map);
+  if (!map.ok()) return ErrorOf(map);
+  options.gguf_token_map = std::make_shared<const TokenMap>(std::move(map).value());
+  return Status();
+}
 
 void PrintReport(const MakeCheckpointFlags& flags, const MakeCheckpointReport& report,
                  double seconds) {
   const double rate = Ratio(static_cast<double>(report.bytes_written), seconds);
   if (flags.json) {
     const nlohmann::ordered_json json = {
-        {"out", flags.out_dir},          {"like", flags.like},
-        {"shrink", flags.shrink},        {"seed", flags.seed},
-        {"files", report.file_count},    {"rows", report.row_count},
-        {"bytes", report.bytes_written}, {"seconds", seconds},
-        {"bytes_per_second", rate},      {"direct_io", report.direct_io}};
+        {"out", flags.out_dir},         {"like", flags.like},
+        {"shrink", flags.shrink},       {"seed", flags.seed},
+        {"format", flags.format},       {"files", report.file_count},
+        {"rows", report.row_count},     {"bytes", report.bytes_written},
+        {"seconds", seconds},           {"bytes_per_second", rate},
+        {"direct_io", report.direct_io}};
     Print(json.dump() + "\n");
     return;
   }
@@ -46,7 +94,7 @@ void PrintReport(const MakeCheckpointFlags& flags, const MakeCheckpointReport& r
   Print(FormatWritten(report.bytes_written, seconds, report.direct_io));
 }
 
-Result<ExitCode> RunMakeCheckpoint(const MakeCheckpointFlags& flags) {
+Result<ExitCode> RunMakeCheckpoint(const MakeCheckpointFlags& flags, const CLI::App& app) {
   CatchInterrupts();
   ProgressBar bar("make-checkpoint", ProgressUnit::kBytes);
   MakeCheckpointOptions options;
@@ -59,6 +107,7 @@ Result<ExitCode> RunMakeCheckpoint(const MakeCheckpointFlags& flags) {
     throw CLI::ValidationError("--fp8", "only qwen3.8-flash-next comes with bf16 or fp8 rows");
   }
   options.tables_only = flags.tables_only;
+  if (Status status = TakeFormat(flags, app, options); !status.ok()) return status;
   options.progress = [&bar](std::uint64_t done_bytes, std::uint64_t total_bytes) {
     bar.Update(done_bytes, total_bytes);
     return !Interrupted();
@@ -94,8 +143,22 @@ Command AddMakeCheckpointCommand(CLI::App& program) {
   app->add_flag("--fp8", flags->fp8, "qwen3.8-flash-next: E4M3 rows instead of bf16 rows");
   app->add_flag("--tables-only", flags->tables_only,
                 "Leave out the projections and norms beside the tables");
+  app->add_option("--format", flags->format, "safetensors, as published, or gguf")
+      ->type_name("FORMAT")
+      ->capture_default_str();
+  app->add_option("--type", flags->type,
+                  "gguf: how rows are stored: f32, f16, bf16, q8_0, q4_k, q3_k or q2_k")
+      ->type_name("TYPE")
+      ->capture_default_str();
+  app->add_option("--split", flags->split_count, "gguf: files to split it over, up to 1000")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app->add_option("--token-map", flags->token_map,
+                  "gguf: map from `tiercel token-map` to put in; else one is made up")
+      ->type_name("FILE");
   app->add_flag("--json", flags->json, "Print the report as JSON");
-  return {.app = app, .run = [flags] { return RunMakeCheckpoint(*flags); }};
+  return {.app = app, .run = [flags, app] { return RunMakeCheckpoint(*flags, *app); }};
 }
 
 }  // namespace tiercel::tools

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "tiercel/checkpoint.h"
 #include "tools/command.h"
 
 namespace tiercel::tools {
@@ -20,8 +21,16 @@ Result<CheckpointModel> ParseModel(const std::string& name) {
                 fmt::format("'{}' is not a model; there are {}", name, names));
 }
 
+namespace {
+
+bool IsGgufPath(const std::string& path) {
+  return path.ends_with(".gguf");
+}
+
+}  // namespace
+
 void ModelFlags::AddTo(CLI::App& app) {
-  app.add_option("--config", config, "config.json of the model, or a recipe file")
+  app.add_option("--config", config, "config.json of the model, a recipe file, or a .gguf")
       ->type_name("FILE");
   app.add_option("--like", like,
                  "Instead of it, a model: deepseek-v4.1-flash, qwen3.8-flash-next or engram-demo")
@@ -45,6 +54,11 @@ Result<Recipe> ModelFlags::LoadModel(const TokenMap* map) const {
     if (!parameters.ok()) return ErrorOf(parameters);
     return BuildRecipe(parameters.value());
   }
+  if (IsGgufPath(config)) {
+    Result<CheckpointInfo> info = InspectCheckpoint(config);
+    if (!info.ok()) return ErrorOf(info);
+    return std::move(info.value().recipe);
+  }
   Result<Recipe> recipe = LoadRecipe(config);
   if (recipe.ok() || map == nullptr) return recipe;
   if (recipe.status().code() != StatusCode::kInvalidArgument) return recipe;
@@ -54,6 +68,11 @@ Result<Recipe> ModelFlags::LoadModel(const TokenMap* map) const {
 
 Result<std::shared_ptr<const TokenMap>> ModelFlags::LoadMap() const {
   std::shared_ptr<const TokenMap> map;
+  if (token_map.empty() && IsGgufPath(config)) {
+    Result<CheckpointInfo> info = InspectCheckpoint(config);
+    if (!info.ok()) return ErrorOf(info);
+    return std::move(info.value().token_map);
+  }
   if (token_map.empty()) return map;
   Result<TokenMap> loaded = TokenMap::Load(token_map);
   if (!loaded.ok()) return ErrorOf(loaded);
@@ -62,6 +81,10 @@ Result<std::shared_ptr<const TokenMap>> ModelFlags::LoadMap() const {
 }
 
 RowSizes ModelFlags::SizesOf(const RecipeParameters& parameters) const {
+  if (row_size_bytes == 0 && IsGgufPath(config)) {
+    const Result<CheckpointInfo> info = InspectCheckpoint(config);
+    if (info.ok()) return {.row_size_bytes = info.value().layers[0].shape.row_size_bytes()};
+  }
   if (row_size_bytes == 0) return RowSizesOf(parameters);
   return {.row_size_bytes = row_size_bytes};
 }

@@ -29,9 +29,9 @@ struct ModelFlags {
   /// --config or --like, whichever is given. Throws CLI::ValidationError where neither is,
   /// or both are, or --like names no model.
   [[nodiscard]] Result<Recipe> LoadModel(const TokenMap* token_map) const;
-  /// The map of --token-map; null without one.
+  /// The map of --token-map, or that of a GGUF file; null without one.
   [[nodiscard]] Result<std::shared_ptr<const TokenMap>> LoadMap() const;
-  /// RowSizesOf(), or what --row-bytes says.
+  /// RowSizesOf(), or what --row-bytes says, or a GGUF file's first table has.
   [[nodiscard]] RowSizes SizesOf(const RecipeParameters& parameters) const;
 };
 

@@ -163,6 +163,7 @@ Result<ExitCode> RunReplay(const ReplayFlags& flags) {
       });
   if (!trace.ok()) return ErrorOf(trace);
   store_options.token_map = trace.value().token_map;
+  store_options.compressed_tokens = flags.input.compressed;
   Result<ReplayReport> report =
       ServeTrace(flags, schedule, store_options, trace.value().trace, extent);
   if (!report.ok()) return ErrorOf(report);

@@ -121,8 +121,8 @@ Status RowFile::ParseHeader(const std::string& text, std::uint64_t data_offset_b
   }
   if (found.empty()) return BadRowFile(path_, "it has no tensor");
   for (const auto& [layer_id, tensors] : found) {
-    const auto refuse = [&](const std::string& what) {
-      return BadRowFile(path_, fmt::format("layer {}: {}", layer_id, what));
+    const auto refuse = [this, layer = layer_id](const std::string& what) {
+      return BadRowFile(path_, fmt::format("layer {}: {}", layer, what));
     };
     const auto table = std::ranges::find(checkpoint.layers, layer_id, &LayerTable::layer_id);
     if (table == checkpoint.layers.end()) return refuse("the checkpoint has no such table");

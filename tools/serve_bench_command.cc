@@ -75,6 +75,7 @@ Result<ExitCode> RunServeBench(const ServeFlags& flags) {
   if (!trace.ok()) return ErrorOf(trace);
   store_options.layer_ids = options.value().layer_ids;
   store_options.token_map = trace.value().token_map;
+  store_options.compressed_tokens = flags.input.compressed;
   store_options.prefetch.background_depth = flags.background_depth;
   store_options.prefetch.start_groups_max = 4096;
   store_options.prefetch.tokens_max =

@@ -28,7 +28,8 @@ void TableTraceFlags::AddTo(CLI::App& app) {
       ->type_name("FILE")
       ->required();
   app.add_option("--token-map", token_map,
-                 "Map from `tiercel token-map`; not needed for Qwen3.8, which has none")
+                 "Map from `tiercel token-map`; not needed for Qwen3.8, which has none, nor for a "
+                 "GGUF file that has its own")
       ->type_name("FILE");
   app.add_flag("--compressed", compressed, "The trace holds compressed ids already");
 }
@@ -38,12 +39,12 @@ Result<TableTrace> LoadTableTrace(
     const std::function<std::uint64_t(std::span<const std::uint64_t>)>& keep_count) {
   const RecipeParameters& parameters = info.recipe.parameters;
   const bool has_map = parameters.kind != RecipeKind::kQwen38;
-  if (has_map && flags.token_map.empty() && !flags.compressed) {
+  if (has_map && flags.token_map.empty() && info.token_map == nullptr && !flags.compressed) {
     throw CLI::ValidationError("--token-map",
                                "this checkpoint hashes compressed ids: give the map, or "
                                "--compressed if the trace holds compressed ids already");
   }
-  TableTrace loaded;
+  TableTrace loaded{.token_map = info.token_map, .trace = {}};
   if (!flags.token_map.empty()) {
     Result<TokenMap> map = TokenMap::Load(flags.token_map);
     if (!map.ok()) return ErrorOf(map);

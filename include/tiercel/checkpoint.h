@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 #include "tiercel/recipe.h"
 #include "tiercel/row_format.h"
 #include "tiercel/status.h"
+#include "tiercel/token_map.h"
 #include "tiercel/types.h"
 
 namespace tiercel {
@@ -67,7 +69,8 @@ struct PackedInfo {
 /// A checkpoint's tables: what they are and where they lie.
 struct CheckpointInfo {
   std::string path;    ///< As given to InspectCheckpoint.
-  std::string layout;  ///< "deepseek-v4.1", "qwen3.8", "engram-demo" or "packed".
+  /// "deepseek-v4.1", "qwen3.8", "engram-demo", "gguf" or "packed".
+  std::string layout;
   Recipe recipe;
   std::vector<TableFile> files;
   std::vector<LayerTable> layers;  ///< In the order of recipe.layers.
@@ -76,17 +79,24 @@ struct CheckpointInfo {
   /// of this seed (see SyntheticRow in synthetic.h).
   std::optional<std::uint64_t> synthetic_seed;
   std::optional<PackedInfo> packed;  ///< Of a packed table alone.
+  /// The token map that the checkpoint itself has (GGUF); null where it has none.
+  std::shared_ptr<const TokenMap> token_map;
+  /// What a person should know of it, in words: a recipe that differs from what the formulas
+  /// give, a token map that is missing. Mostly empty.
+  std::vector<std::string> notes;
 };
 
 /// Reads a Hugging Face checkpoint directory (or one .safetensors file beside its
-/// config.json), or the directory of a packed table (packed.h), and finds its Engram
-/// tables. Reads headers alone, never rows.
+/// config.json), the directory of a packed table (packed.h), or a GGUF model, given by its
+/// file (any part of a split one) or by a directory that has one such model and no
+/// config.json, and finds its Engram tables. Reads headers alone, never rows.
 ///
 /// Tensors are matched by suffix, since exports put different prefixes before
 /// them. Every header is treated as hostile.
 ///
 /// Errors: kNotFound (no config, no shard, no table tensor), kInvalidArgument (a
-/// header that lies, shapes or dtypes against the config, an unknown model),
+/// header that lies, shapes or dtypes against the config, an unknown model,
+/// a directory with several GGUF models),
 /// kCorruption (a truncated file), kPermissionDenied, kIoError; the message names
 /// file, tensor and offset.
 [[nodiscard]] Result<CheckpointInfo> InspectCheckpoint(const std::string& path);

@@ -62,9 +62,12 @@ struct StoreOptions {
   /// name with .checksums behind it.
   std::string checksums_path;
   MemoryOptions memory;  ///< Pages and NUMA nodes of the cache and the I/O threads.
-  /// Turns raw token ids into compressed ones in lookups by token runs. Null: runs
-  /// hold compressed ids (Qwen3.8: raw ones; that recipe has no map).
+  /// Turns raw token ids into compressed ones in lookups by token runs. Null: that of the
+  /// checkpoint (CheckpointInfo::token_map, GGUF); where it has none, runs hold compressed ids
+  /// (Qwen3.8: raw ones; that recipe has no map).
   std::shared_ptr<const TokenMap> token_map;
+  /// Runs hold compressed ids, whatever map the checkpoint has. Not with `token_map`.
+  bool compressed_tokens = false;
   /// Layers to serve; empty means all of them.
   std::vector<std::uint32_t> layer_ids;
   /// Heads to serve: those of one rank of a model that is cut over several (see HeadShard).

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 
@@ -10,6 +11,7 @@
 #include "tiercel/recipe.h"
 #include "tiercel/row_format.h"
 #include "tiercel/status.h"
+#include "tiercel/token_map.h"
 #include "tiercel/types.h"
 #include "tiercel/verify.h"
 
@@ -31,6 +33,12 @@ enum class CheckpointModel : std::uint8_t { kDeepSeekV41Flash, kQwen38FlashNext,
 /// "deepseek-v4.1-flash", "qwen3.8-flash-next", "engram-demo".
 [[nodiscard]] std::string_view Name(CheckpointModel model) noexcept;
 
+/// The files of a made checkpoint.
+enum class CheckpointFormat : std::uint8_t {
+  kSafetensors,  ///< A Hugging Face directory, as the model was published.
+  kGguf,         ///< GGUF v3 with Engram keys (docs/format.md). DeepSeek-V4.1 alone.
+};
+
 struct MakeCheckpointOptions {
   CheckpointModel like = CheckpointModel::kDeepSeekV41Flash;
   /// Head sizes start at the model's base divided by this. >= 1.
@@ -41,6 +49,14 @@ struct MakeCheckpointOptions {
   bool fp8 = false;
   /// Leave out the projections and norms that stand beside the tables.
   bool tables_only = false;
+  CheckpointFormat format = CheckpointFormat::kSafetensors;
+  /// GGUF: how rows are stored. kFp32, kFp16, kBf16, kQ8_0, kQ4_K, kQ3_K or kQ2_K.
+  RowFormat gguf_row_format = RowFormat::kQ8_0;
+  /// GGUF: files that the tensors are split over. In [1, 1000].
+  std::uint32_t gguf_split_count = 1;
+  /// GGUF: the map that goes into the file; vocabulary and classes are its own. Null: one of
+  /// the model's sizes, the identity up to the last class and then around again.
+  std::shared_ptr<const TokenMap> gguf_token_map;
   Progress progress;
 };
 
@@ -55,12 +71,14 @@ struct MakeCheckpointReport {
 [[nodiscard]] Result<RecipeParameters> ModelParameters(CheckpointModel model, std::uint64_t shrink);
 
 /// Writes a checkpoint directory of the model's real format: the same names,
-/// dtypes, shapes (head sizes aside), sharding, index and config.json.
+/// dtypes, shapes (head sizes aside), sharding, index and config.json. In GGUF: model.gguf, or
+/// its parts model-00001-of-0000N.gguf, and nothing else.
 ///
 /// Writes beside `out_dir` and renames at the end: a failure, a cancellation or a
 /// kill leaves nothing at `out_dir`. Blocks until all is on disk.
 ///
-/// Errors: kInvalidArgument (shrink 0, or so large that no head is left),
+/// Errors: kInvalidArgument (shrink 0, or so large that no head is left; a model
+/// or row format that GGUF is not made of, or parts out of range),
 /// kAlreadyExists (`out_dir` is there), kNotFound (its parent is not), kResourceExhausted (not
 /// enough free space, told before anything is written, with the figures; or the disk filled up),
 /// kPermissionDenied, kIoError, kCancelled.

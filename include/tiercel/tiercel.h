@@ -139,9 +139,9 @@ TIERCEL_API void tiercel_checkpoint_close(tiercel_checkpoint* checkpoint) TIERCE
 
 // ---- hasher: token runs to mixes and row ids ------------------------------------
 
-/// A hasher of the checkpoint's recipe. `map` NULL: runs hold compressed ids (or the recipe
-/// hashes raw ones). Neither handle is needed afterwards.
-/// Errors: INVALID_ARGUMENT (the map belongs to another tokenizer).
+/// A hasher of the checkpoint's recipe. `map` NULL: that of the checkpoint (GGUF); where it has
+/// none, runs hold compressed ids (or the recipe hashes raw ones). Neither handle is needed
+/// afterwards. Errors: INVALID_ARGUMENT (the map belongs to another tokenizer).
 TIERCEL_API tiercel_code tiercel_hasher_open(const tiercel_checkpoint* checkpoint,
                                              const tiercel_token_map* map,
                                              tiercel_hasher** hasher) TIERCEL_NOEXCEPT;

@@ -60,7 +60,11 @@ enum {
   TIERCEL_FORMAT_E4M3_TENSOR = 1,   ///< n E4M3 bytes; one scale for the whole table.
   TIERCEL_FORMAT_BF16 = 2,          ///< n bfloat16, little-endian.
   TIERCEL_FORMAT_FP16 = 3,          ///< n IEEE half, little-endian.
-  TIERCEL_FORMAT_FP32 = 4           ///< n IEEE single, little-endian.
+  TIERCEL_FORMAT_FP32 = 4,          ///< n IEEE single, little-endian.
+  TIERCEL_FORMAT_Q8_0 = 5,          ///< Blocks of ggml: 34 B for 32 values.
+  TIERCEL_FORMAT_Q4_K = 6,          ///< 144 B for 256 values.
+  TIERCEL_FORMAT_Q3_K = 7,          ///< 110 B for 256 values.
+  TIERCEL_FORMAT_Q2_K = 8           ///< 84 B for 256 values.
 };
 
 /// The published ways to turn token n-grams into row ids.
@@ -197,8 +201,8 @@ typedef struct tiercel_store_options {
   uint32_t prefetch_background_depth;  ///< Background reads a thread. 0: a quarter.
   const uint32_t* layer_ids;           ///< Shape [layer_id_count]; read by open alone.
   size_t layer_id_count;               ///< 0: all layers are served.
-  /// What runs of raw ids need; NULL: runs hold compressed ids. The store keeps what it
-  /// needs of it: the handle may be closed at once.
+  /// What runs of raw ids need. NULL: that of the checkpoint (GGUF); where it has none, runs
+  /// hold compressed ids. The store keeps what it needs of it: the handle may be closed at once.
   const tiercel_token_map* token_map;
   tiercel_log_fn log;    ///< NULL: stderr.
   void* log_user_data;   ///< Must live as long as the store.

@@ -155,6 +155,10 @@ TEST(DequantizeArguments, WrongOnesAreRefusedBeforeAnyLaunch) {
             StatusCode::kInvalidArgument);
   EXPECT_EQ(code({.format = static_cast<RowFormat>(99), .value_count = 4}, rows, values),
             StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({.format = RowFormat::kQ4_K, .value_count = 128}, rows, values),
+            StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({.format = RowFormat::kQ4_K, .value_count = 256}, rows, values),
+            StatusCode::kUnavailable);
   EXPECT_EQ(code(good, nullptr, values), StatusCode::kInvalidArgument);
   EXPECT_EQ(code(good, rows, nullptr), StatusCode::kInvalidArgument);
   EXPECT_EQ(code(good, rows + 1, values), StatusCode::kInvalidArgument);

@@ -221,6 +221,31 @@ TEST(PackedTableTest, ChosenLayersAreATableOfTheirOwn) {
             StatusCode::kNotFound);
 }
 
+TEST(PackedTableTest, AGgufModelKeepsItsRowsAndItsTokenMap) {
+  const MadeCheckpoint made({.gguf = RowFormat::kQ4_K, .split_count = 2});
+  ASSERT_NE(made.info().token_map, nullptr);
+  const ScratchDir scratch;
+  const std::string packed = Pack(made, scratch);
+  const CheckpointInfo info = InspectCheckpoint(packed).value();
+  ASSERT_NE(info.token_map, nullptr);
+  EXPECT_TRUE(std::ranges::equal(info.token_map->classes(), made.info().token_map->classes()));
+  EXPECT_EQ(info.packed->source_layout, made.info().layout);
+  const Result<VerifyReport> report = VerifyTable(info);
+  ASSERT_TRUE(report.ok()) << report.status().ToString();
+  EXPECT_TRUE(report.value().clean());
+  EXPECT_EQ(report.value().checks.size(), 2U);
+  const Result<std::vector<LayerDiff>> diffs = DiffTables(made.info(), info);
+  ASSERT_TRUE(diffs.ok()) << diffs.status().ToString();
+  for (const LayerDiff& diff : diffs.value()) {
+    EXPECT_EQ(diff.rows_different, 0U);
+    EXPECT_GT(diff.rows_compared, 1000U);
+  }
+  // The bytes come back, if not as tables of a type that safetensors knows.
+  EXPECT_TRUE(UnpackTable(packed, scratch.File("unpacked")).ok());
+  FlipBit(packed + "/token_map.u32", 400);
+  EXPECT_EQ(InspectCheckpoint(packed).status().code(), StatusCode::kCorruption);
+}
+
 TEST(PackedTableTest, ADamagedRowIsMarkedAndItsNeighboursAreGood) {
   const MadeCheckpoint made({});
   const ScratchDir scratch;

@@ -17,6 +17,11 @@ MadeCheckpoint::MadeCheckpoint(const Options& options) : path_(scratch_.File("ch
   make.out_dir = path_;
   make.fp8 = options.fp8;
   make.tables_only = options.tables_only;
+  if (options.gguf) {
+    make.format = CheckpointFormat::kGguf;
+    make.gguf_row_format = *options.gguf;
+    make.gguf_split_count = options.split_count;
+  }
   TIERCEL_CHECK(MakeCheckpoint(make).ok());
   Result<CheckpointInfo> info = InspectCheckpoint(path_);
   TIERCEL_CHECK(info.ok());

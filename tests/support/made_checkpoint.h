@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,8 @@ class MadeCheckpoint {
     bool fp8 = false;
     bool tables_only = true;
     std::uint64_t seed = 7;
+    std::optional<RowFormat> gguf = std::nullopt;  ///< Set: a GGUF model with rows of it.
+    std::uint32_t split_count = 1;                 ///< Its files.
   };
   explicit MadeCheckpoint(const Options& options);
 

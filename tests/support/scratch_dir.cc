@@ -41,8 +41,10 @@ std::string ScratchDir::Write(std::string_view name, std::string_view bytes) con
 }
 
 std::string ReadSourceFile(std::string_view relative_path) {
-  std::ifstream file(std::string(TIERCEL_SOURCE_DIR "/") + std::string(relative_path),
-                     std::ios::binary);
+  // Programs that were carried to another machine find the tree where it says.
+  const char* const moved = std::getenv("TIERCEL_SOURCE_DIR");
+  const std::string root = moved != nullptr ? moved : TIERCEL_SOURCE_DIR;
+  std::ifstream file(root + "/" + std::string(relative_path), std::ios::binary);
   TIERCEL_CHECK(file.good());
   std::ostringstream text;
   text << file.rdbuf();

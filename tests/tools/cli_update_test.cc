@@ -33,7 +33,8 @@ std::string RowsOfLayer1(const std::vector<std::uint64_t>& ids) {
   std::string data = Bytes64(ids);
   for (const std::uint64_t id : ids) data += std::string(kRowBytes, static_cast<char>(id));
   const std::string header = fmt::format(
-      R"({{"__metadata__":{{"a":"b"}},"layers.1.ids":{{"dtype":"I64","shape":[{0}],"data_offsets":[0,{1}]}},)"
+      R"({{"__metadata__":{{"a":"b"}},)"
+      R"("layers.1.ids":{{"dtype":"I64","shape":[{0}],"data_offsets":[0,{1}]}},)"
       R"("layers.1.rows":{{"dtype":"U8","shape":[{0},264],"data_offsets":[{1},{2}]}}}})",
       ids.size(), ids.size() * 8, data.size());
   return Safetensors(header, data);

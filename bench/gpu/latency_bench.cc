@@ -1,0 +1,137 @@
+// What a decode step waits for: a replayed graph of two layers, each a wait on a flag that is
+// set and a gather, against a graph of an empty kernel; and the hash on the device.
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/prng.h"
+#include "bench/gpu/report.h"
+#include "bench/gpu/rig.h"
+#include "cuda/gather.h"
+#include "tiercel/cuda.h"
+
+namespace tiercel::bench {
+namespace {
+
+class Graph {
+ public:
+  Graph(cudaStream_t stream, const std::function<void()>& enqueue) {
+    cudaGraph_t graph = nullptr;
+    Check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
+    enqueue();
+    Check(cudaStreamEndCapture(stream, &graph), "capture");
+    Check(cudaGraphInstantiate(&executable_, graph, 0), "cudaGraphInstantiate");
+    Check(cudaGraphDestroy(graph), "cudaGraphDestroy");
+  }
+  ~Graph() { (void)cudaGraphExecDestroy(executable_); }
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+  void Launch(cudaStream_t stream) const {
+    Check(cudaGraphLaunch(executable_, stream), "cudaGraphLaunch");
+  }
+
+ private:
+  cudaGraphExec_t executable_ = nullptr;
+};
+
+enum class Waits : std::uint8_t { kNone, kStream, kKernel };
+
+void EnqueueStep(const GatherRig& rig, std::uint32_t set, Waits waits, cudaStream_t stream) {
+  for (std::uint32_t layer = 0; layer < 2; ++layer) {
+    if (waits == Waits::kKernel) {
+      Check(LaunchFlagWait(rig.flag().device, stream), "launch of a wait");
+    } else if (waits == Waits::kStream) {
+      const Status status = rig.device().WaitFlag(rig.flag(), HbmStream{stream});
+      if (!status.ok()) Check(cudaErrorUnknown, status.ToString().c_str());
+    }
+    rig.Gather(set + layer, stream);
+  }
+}
+
+}  // namespace
+
+void BenchGraphReplay(const GpuBenchOptions& options, Report& report) {
+  cudaStream_t stream = nullptr;
+  Check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
+  GatherRig rig(options.hbm_slab_bytes, options.pinned_slab_bytes);
+  report.Add("device", {{"description", rig.device().description()}});
+  for (const GroupsFrom from : {GroupsFrom::kHbm, GroupsFrom::kPinned}) {
+    for (const std::uint32_t tokens : {1U, 2U, 4U, 64U, 2048U}) {
+      rig.Draw(tokens, HbmFormat::kBf16, from);
+      for (const Waits waits : {Waits::kNone, Waits::kStream, Waits::kKernel}) {
+        // A graph a set: replays of one would find its groups in the L2.
+        std::vector<std::unique_ptr<Graph>> graphs;
+        for (std::uint32_t set = 0; set < GatherRig::kSets; ++set) {
+          graphs.push_back(
+              std::make_unique<Graph>(stream, [&] { EnqueueStep(rig, set, waits, stream); }));
+        }
+        const Timing timing = Time(stream, options.repeats, [&](std::uint32_t i) {
+          graphs[i % graphs.size()]->Launch(stream);
+        });
+        report.Add("graph_replay", timing,
+                   {{"from", from == GroupsFrom::kHbm ? "hbm" : "pinned"},
+                    {"tokens", tokens},
+                    {"waits", waits == Waits::kNone     ? "none"
+                              : waits == Waits::kStream ? "stream"
+                                                        : "kernel"},
+                    {"over_empty_us", timing.median_us - report.limits().empty_graph_us}});
+      }
+    }
+  }
+  Check(cudaStreamDestroy(stream), "cudaStreamDestroy");
+}
+
+void BenchHash(const GpuBenchOptions& options, Report& report) {
+  RecipeParameters parameters;
+  parameters.kind = RecipeKind::kDeepSeekV41;
+  parameters.layer_ids = {1, 14};
+  parameters.order_max = 4;
+  parameters.head_count = 8;
+  parameters.head_dim = 256;
+  parameters.head_size_bases = {16000000, 16000000, 16000000};
+  parameters.vocab_size = 129280;
+  parameters.compressed_vocab_size = 99092;
+  parameters.pad_token = 2;
+  Result<Recipe> recipe = BuildRecipe(parameters);
+  if (!recipe.ok()) Check(cudaErrorUnknown, recipe.status().ToString().c_str());
+  Result<std::unique_ptr<DeviceHasher>> hasher = DeviceHasher::Create(recipe.value(), nullptr);
+  if (!hasher.ok()) Check(cudaErrorUnknown, hasher.status().ToString().c_str());
+  constexpr std::uint32_t kTokensMax = 65536;
+  std::vector<std::int32_t> ids(kTokensMax);
+  std::vector<std::uint32_t> positions(kTokensMax);
+  Prng prng(1);
+  for (std::uint32_t i = 0; i < kTokensMax; ++i) {
+    ids[i] = static_cast<std::int32_t>(prng.Below(99092));
+    positions[i] = i;
+  }
+  std::byte* memory = nullptr;
+  const std::uint64_t row_bytes = std::uint64_t{kTokensMax} * 24 * sizeof(RowId);
+  Check(cudaMalloc(reinterpret_cast<void**>(&memory), 3 * kTokensMax * 4 + row_bytes), "memory");
+  Check(cudaMemcpy(memory, ids.data(), kTokensMax * 4, cudaMemcpyHostToDevice), "copy");
+  Check(
+      cudaMemcpy(memory + kTokensMax * 4, positions.data(), kTokensMax * 4, cudaMemcpyHostToDevice),
+      "copy");
+  Check(cudaMemset(memory + 2 * kTokensMax * 4, 0, kTokensMax * 4), "memset");
+  cudaStream_t stream = nullptr;
+  Check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
+  for (const std::uint32_t tokens : {1U, 64U, 2048U, kTokensMax}) {
+    const Timing timing = Time(stream, options.repeats, [&](std::uint32_t i) {
+      const Status status = hasher.value()->HashOnStream(
+          i % 2,
+          {.ids = reinterpret_cast<std::int32_t*>(memory),
+           .position = reinterpret_cast<std::uint32_t*>(memory + kTokensMax * 4),
+           .run_start = reinterpret_cast<std::uint32_t*>(memory + 2 * kTokensMax * 4),
+           .token_count = tokens},
+          {.rows = reinterpret_cast<RowId*>(memory + 3 * kTokensMax * 4)}, stream);
+      if (!status.ok()) Check(cudaErrorUnknown, status.ToString().c_str());
+    });
+    report.Add("hash", timing, {{"tokens", tokens}, {"mtokens_per_s", tokens / timing.median_us}});
+  }
+  Check(cudaStreamDestroy(stream), "cudaStreamDestroy");
+  Check(cudaFree(memory), "cudaFree");
+}
+
+}  // namespace tiercel::bench

@@ -1,0 +1,123 @@
+#include "bench/gpu/rig.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+
+#include "base/prng.h"
+#include "cuda/hbm_cuda_device.h"
+
+namespace tiercel::bench {
+namespace {
+
+template <typename T>
+T Must(Result<T> result) {
+  if (!result.ok()) {
+    fmt::print(stderr, "gpu_bench: {}\n", result.status().ToString());
+    std::exit(3);
+  }
+  return std::move(result).value();
+}
+
+void Must(const Status& status) {
+  if (status.ok()) return;
+  fmt::print(stderr, "gpu_bench: {}\n", status.ToString());
+  std::exit(3);
+}
+
+}  // namespace
+
+GatherRig::GatherRig(std::uint64_t slab_bytes, std::uint64_t pinned_bytes)
+    : device_(Must(OpenCudaHbmDevice(FlagWait::kAuto))),
+      slot_count_(slab_bytes / kGroupBytes),
+      pinned_count_(pinned_bytes / kGroupBytes) {
+  slots_ = Must(device_->AllocateDevice(slot_count_ * kGroupBytes));
+  output_ = Must(device_->AllocateDevice(std::uint64_t{kTokensMax} * kOrders * kHeads * 512));
+  arrivals_ = Must(device_->AllocateDevice(64));
+  rows_ = Must(device_->AllocateDevice(std::uint64_t{kSets} * kTokensMax * kOrders * kHeads *
+                                       sizeof(std::uint32_t)));
+  pinned_ = Must(device_->AllocateMapped(pinned_count_ * kGroupBytes));
+  sets_ = Must(device_->AllocateMapped(kSets * kSetBytes));
+  Prng prng(1);
+  auto* const words = reinterpret_cast<std::uint64_t*>(pinned_.host);
+  for (std::uint64_t i = 0; i < pinned_.size_bytes / 8; ++i) words[i] = prng();
+  for (std::uint64_t at = 0; at < slot_count_ * kGroupBytes;) {
+    const std::uint64_t size = std::min(pinned_.size_bytes, slot_count_ * kGroupBytes - at);
+    Check(cudaMemcpy(slots_ + at, pinned_.host, size, cudaMemcpyHostToDevice), "filling of slots");
+    at += size;
+  }
+}
+
+GatherRig::~GatherRig() {
+  for (std::byte* memory : {slots_, output_, arrivals_, rows_}) device_->FreeDevice(memory);
+  device_->FreeMapped(pinned_);
+  device_->FreeMapped(sets_);
+}
+
+void GatherRig::Draw(std::uint32_t token_count, HbmFormat format, GroupsFrom from, bool fill) {
+  token_count_ = token_count;
+  format_ = format;
+  from_ = from;
+  Prng prng(token_count);
+  const std::uint64_t group_count = std::uint64_t{token_count} * kOrders;
+  const std::uint64_t source_count = from == GroupsFrom::kHbm ? slot_count_ : pinned_count_;
+  std::vector<std::uint32_t> rows(group_count * kHeads);
+  for (std::uint32_t set = 0; set < kSets; ++set) {
+    std::byte* const at = sets_.host + set * kSetBytes;
+    auto* const places = reinterpret_cast<GroupSource*>(at + 256);
+    for (std::uint64_t i = 0; i < group_count; ++i) {
+      const auto source = static_cast<std::uint32_t>(prng.Below(source_count));
+      places[i] = {.source = from == GroupsFrom::kHbm ? source : GroupSource::kStaged | source};
+      if (fill) places[i].fill_slot = static_cast<std::uint32_t>(prng.Below(slot_count_));
+    }
+    *reinterpret_cast<BatchHeader*>(at) = {.sequence = set + 1,
+                                           .token_count = token_count,
+                                           .rows = output_,
+                                           .scales = format == HbmFormat::kRowsAndScales
+                                                         ? output_ + group_count * kHeads * 256
+                                                         : nullptr};
+    *reinterpret_cast<std::uint32_t*>(at + 64) = 1;
+    for (std::uint32_t& row : rows) {
+      row = static_cast<std::uint32_t>(prng.Below(source_count * kHeads));
+    }
+    Check(cudaMemcpy(rows_ + set * rows.size() * sizeof(std::uint32_t), rows.data(),
+                     rows.size() * sizeof(std::uint32_t), cudaMemcpyHostToDevice),
+          "copy of row numbers");
+  }
+}
+
+GatherArguments GatherRig::Arguments(std::uint32_t set) const {
+  std::byte* const at = sets_.device + set % kSets * kSetBytes;
+  return {.header = reinterpret_cast<const BatchHeader*>(at),
+          .groups = reinterpret_cast<const GroupSource*>(at + 256),
+          .slots = slots_,
+          .staging = pinned_.device,
+          .done = reinterpret_cast<std::uint32_t*>(at + 128),
+          .arrivals = reinterpret_cast<std::uint32_t*>(arrivals_),
+          .shape = {.format = RowFormat::kE4M3Block32, .value_count = 256},
+          .format = format_,
+          .order_count = kOrders,
+          .rows_per_group = kHeads,
+          .slot_size_bytes = kGroupBytes,
+          .token_capacity = token_count_};
+}
+
+void GatherRig::Gather(std::uint32_t set, cudaStream_t stream) const {
+  Must(device_->Gather(Arguments(set), HbmStream{stream}));
+}
+
+void GatherRig::GatherRows(std::uint32_t set, cudaStream_t stream) const {
+  const std::uint64_t count = std::uint64_t{token_count_} * kOrders * kHeads;
+  LaunchRowGather(from_ == GroupsFrom::kHbm ? slots_ : pinned_.device,
+                  reinterpret_cast<const std::uint32_t*>(rows_) + set % kSets * count, count,
+                  kGroupBytes / kHeads, output_, stream);
+}
+
+Mapped<std::uint32_t> GatherRig::flag() const {
+  return {reinterpret_cast<std::uint32_t*>(sets_.host + 64),
+          reinterpret_cast<std::uint32_t*>(sets_.device + 64)};
+}
+
+}  // namespace tiercel::bench

@@ -1,0 +1,117 @@
+// Goal: processes share a slab that one of them writes; nobody else can write it or change
+// its size; it is gone with its last user.
+//
+// Method: forked children that read what the parent writes, and try what they must not.
+
+#include "tiercel/shared_slab.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <utility>
+
+namespace tiercel {
+namespace {
+
+SharedSlab MakeSlab(std::uint64_t size_bytes) {
+  Result<SharedSlab> slab = SharedSlab::Create(size_bytes, CachePages::kPlain);
+  EXPECT_TRUE(slab.ok()) << slab.status().ToString();
+  return std::move(slab).value();
+}
+
+/// Runs `child` in a process of its own; its result is the exit status.
+template <typename Child>
+int InAnotherProcess(const Child& child) {
+  const pid_t pid = fork();
+  if (pid == 0) _exit(child());
+  int status = 0;
+  EXPECT_EQ(waitpid(pid, &status, 0), pid);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+TEST(SharedSlabTest, AnotherProcessReadsWhatIsWritten) {
+  const SharedSlab slab = MakeSlab(3 << 20);
+  ASSERT_GE(slab.bytes().size(), std::size_t{3} << 20);
+  const std::span<std::byte> bytes = slab.writable_bytes();
+  EXPECT_EQ(bytes[12345], std::byte{0});
+  std::memset(bytes.data(), 0x5A, bytes.size());
+  EXPECT_EQ(InAnotherProcess([&] {
+              const Result<SharedSlab> reader = SharedSlab::Open(slab.fd());
+              if (!reader.ok() || reader.value().bytes().size() != bytes.size()) return 1;
+              if (!reader.value().writable_bytes().empty()) return 2;
+              for (const std::byte byte : reader.value().bytes()) {
+                if (byte != std::byte{0x5A}) return 3;
+              }
+              return 0;
+            }),
+            0);
+}
+
+TEST(SharedSlabTest, WritesComeThroughWhileBothRun) {
+  const SharedSlab slab = MakeSlab(4096);
+  auto* const words = reinterpret_cast<std::uint32_t*>(slab.writable_bytes().data());
+  const pid_t pid = fork();
+  if (pid == 0) {
+    Result<SharedSlab> reader = SharedSlab::Open(slab.fd());
+    if (!reader.ok()) _exit(1);
+    auto* const seen =
+        reinterpret_cast<std::uint32_t*>(const_cast<std::byte*>(reader.value().bytes().data()));
+    while (std::atomic_ref<std::uint32_t>(seen[1]).load(std::memory_order_acquire) == 0) {
+    }
+    _exit(seen[0] == 77 ? 0 : 2);
+  }
+  words[0] = 77;
+  std::atomic_ref<std::uint32_t>(words[1]).store(1, std::memory_order_release);
+  int status = 0;
+  ASSERT_EQ(waitpid(pid, &status, 0), pid);
+  EXPECT_EQ(status, 0);
+}
+
+TEST(SharedSlabTest, NobodyElseWritesOrResizes) {
+  const SharedSlab slab = MakeSlab(1 << 20);
+  EXPECT_EQ(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, slab.fd(), 0), MAP_FAILED);
+  EXPECT_EQ(pwrite(slab.fd(), "x", 1, 0), -1);
+  EXPECT_NE(ftruncate(slab.fd(), 0), 0);
+  EXPECT_NE(ftruncate(slab.fd(), 2 << 20), 0);
+  // The way by which a process finds it that was not forked.
+  const std::string path = "/proc/self/fd/" + std::to_string(slab.fd());
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  EXPECT_TRUE(SharedSlab::Open(fd).ok());
+  close(fd);
+}
+
+TEST(SharedSlabTest, WhatIsNoSlabIsRefused) {
+  EXPECT_EQ(SharedSlab::Create(0, CachePages::kPlain).status().code(),
+            StatusCode::kInvalidArgument);
+  EXPECT_EQ(SharedSlab::Open(-1).status().code(), StatusCode::kInvalidArgument);
+  const int unsealed = memfd_create("unsealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  ASSERT_EQ(ftruncate(unsealed, 4096), 0);
+  EXPECT_EQ(SharedSlab::Open(unsealed).status().code(), StatusCode::kInvalidArgument);
+  close(unsealed);
+  EXPECT_EQ(SharedSlab::Create(std::uint64_t{1} << 50, CachePages::kPlain).status().code(),
+            StatusCode::kResourceExhausted);
+}
+
+TEST(SharedSlabTest, ReadersKeepItWhenTheWriterIsGone) {
+  Result<SharedSlab> reader = Status(StatusCode::kNotFound, "not yet");
+  {
+    const SharedSlab slab = MakeSlab(4096);
+    slab.writable_bytes()[7] = std::byte{9};
+    reader = SharedSlab::Open(slab.fd());
+  }
+  ASSERT_TRUE(reader.ok());
+  EXPECT_EQ(reader.value().bytes()[7], std::byte{9});
+  const SharedSlab moved = std::move(reader).value();
+  EXPECT_EQ(moved.bytes()[7], std::byte{9});
+}
+
+}  // namespace
+}  // namespace tiercel
