@@ -47,7 +47,7 @@ __device__ inline std::uint64_t AddressBits(const std::byte* target, const std::
 }
 
 /// Where accesses cannot be wide. Not inlined, lest it cost the wide ones registers.
-static __device__ __noinline__ void CopyNarrow(std::byte* target, const std::byte* source,
+inline __device__ __noinline__ void CopyNarrow(std::byte* target, const std::byte* source,
                                                std::uint32_t row_count, std::uint32_t size_bytes,
                                                std::uint32_t row_stride_bytes,
                                                std::uint32_t thread) {

@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "cuda/hbm_device.h"
-#include "tiercel/cuda.h"
+#include "tiercel/hbm.h"
 
 namespace tiercel {
 

@@ -106,6 +106,11 @@ Status HbmCache::FindLayers() {
 }
 
 Status HbmCache::Init() {
+  if (store_.Stats().overlay.writable) {
+    return Status(StatusCode::kInvalidArgument,
+                  "the store takes updates of rows, of which groups in HBM would not hear: open "
+                  "it with Updates::kReadOnly");
+  }
   if (Status status = FindLayers(); !status.ok()) return status;
   const std::uint64_t slot_count = options_.hbm_budget_bytes / slot_size_bytes_;
   const auto space_count = static_cast<std::uint32_t>(layers_.size() * order_count_);

@@ -68,7 +68,7 @@ struct PackedInfo {
 
 /// A checkpoint's tables: what they are and where they lie.
 struct CheckpointInfo {
-  std::string path;    ///< As given to InspectCheckpoint.
+  std::string path;  ///< As given to InspectCheckpoint.
   /// "deepseek-v4.1", "qwen3.8", "engram-demo", "gguf" or "packed".
   std::string layout;
   Recipe recipe;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tiercel/prefetch.h"
+#include "tiercel/row_format.h"
 #include "tiercel/status.h"
 #include "tiercel/types.h"
 
@@ -100,6 +101,61 @@ struct HbmStats {
   std::uint64_t slots_in_flight = 0;  ///< Pinned by work on a stream, or being filled.
   std::uint32_t tickets = 0;          ///< Lanes that are in use.
   std::string description;            ///< For reports.
+};
+
+/// Groups of rows out of one slab, by number: HBM, or pinned or registered host memory, which
+/// is then read over PCIe. For tables that are wholly in memory, and for slabs that several
+/// processes share (shared_slab.h).
+struct SlabGather {
+  static constexpr std::uint32_t kNone = ~std::uint32_t{0};  ///< As a number: zeros.
+
+  const std::byte* slab = nullptr;        ///< The device's address. Fastest at a multiple of 16.
+  std::uint64_t group_stride_bytes = 0;   ///< From one group to the next.
+  const std::uint32_t* groups = nullptr;  ///< Device or mapped memory, shape [group_count].
+  std::uint64_t group_count = 0;
+  RowShape shape;
+  std::uint32_t rows_per_group = 1;
+  HbmFormat format = HbmFormat::kBf16;
+  /// Device memory, shapes as HbmFormat says: group after group.
+  std::byte* rows = nullptr;
+  std::byte* scales = nullptr;            ///< kRowsAndScales alone.
+  std::uint32_t multiprocessors_max = 0;  ///< As HbmOptions::gather_multiprocessors_max.
+};
+
+/// Tokens on the device. Each has a place in `ids`, where what came before it in its run
+/// lies right before it.
+struct DeviceTokens {
+  const std::int32_t* ids = nullptr;         ///< Device memory, shape [n].
+  const std::uint32_t* position = nullptr;   ///< Device memory, shape [t]: into `ids`.
+  const std::uint32_t* run_start = nullptr;  ///< Device memory, shape [t]: where its run,
+                                             ///< history included, begins in `ids`.
+  std::uint32_t token_count = 0;             ///< t.
+};
+
+/// Where a hash goes: device memory, each null where it is not wanted.
+struct DeviceHashOutput {
+  std::uint64_t* keys = nullptr;  ///< Shape [t, orders]: group keys, order 2 first.
+  RowId* rows = nullptr;          ///< Shape [t, columns].
+  std::uint8_t* dead = nullptr;   ///< Shape [t]: 1 where no rows are wanted.
+  /// One word: tokens that are none of the recipe's, or have such a one right before them in
+  /// their n-grams, are added to it. They count as dead.
+  std::uint32_t* unknown_count = nullptr;
+};
+
+/// A group that a probe did not find. Its rows are those of the mix (Hasher::RowsOfMix()).
+struct DeviceMiss {
+  std::uint64_t key = 0;
+  std::uint64_t mix = 0;
+  std::uint32_t order_index = 0;
+};
+
+/// Where a probe goes: device or mapped memory.
+struct DeviceProbeOutput {
+  /// Shape [t, orders, 2]: the group's slot, or 2^31 | its number in `misses`, or 2^32 - 1
+  /// where the token is dead; and 2^32 - 1.
+  std::uint32_t* places = nullptr;
+  DeviceMiss* misses = nullptr;         ///< Shape [t * orders]: as many as were missed.
+  std::uint32_t* miss_count = nullptr;  ///< One word, which must be 0 before.
 };
 
 class HbmCache;
