@@ -114,9 +114,9 @@ __global__ void ApplyChangesKernel(DeviceTable table, const DeviceChange* change
         entry.slot = change.slot;
         return;
       } else {
-        if (entry.space_plus_1 != space + 1 || entry.key != change.key) continue;
-        entry.space_plus_1 = 0;
-        return;
+        // Keys stay as they are here; only the words that others look at too are atomic.
+        if (entry.key != change.key) continue;
+        if (atomicCAS(&entry.space_plus_1, space + 1, 0U) == space + 1) return;
       }
     }
   }
