@@ -224,7 +224,9 @@ Result<CompactReport> FoldInto(const CompactOptions& options, const Folding& fol
 
 }  // namespace
 
-Result<CompactReport> CompactInPieces(const CompactOptions& options, std::uint64_t sync_bytes) {
+Result<CompactReport> CompactInPieces(const CompactOptions& wanted, std::uint64_t sync_bytes) {
+  CompactOptions options = wanted;
+  options.table = PackedDirectory(wanted.table);
   Result<Folding> opened = OpenForFolding(options);
   if (!opened.ok()) return std::move(opened).TakeStatus();
   Folding folding = std::move(opened).value();

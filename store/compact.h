@@ -9,7 +9,7 @@
 namespace tiercel {
 
 /// CompactTable() with the size of the pieces that a kill may cost.
-[[nodiscard]] Result<CompactReport> CompactInPieces(const CompactOptions& options,
+[[nodiscard]] Result<CompactReport> CompactInPieces(const CompactOptions& wanted,
                                                     std::uint64_t sync_bytes);
 
 }  // namespace tiercel

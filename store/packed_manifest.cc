@@ -226,11 +226,6 @@ Result<std::string_view> CheckedText(std::string_view text, const std::string& s
   return body;
 }
 
-std::string DirectoryOf(const std::string& path) {
-  return path.ends_with(kManifestName) ? path.substr(0, path.size() - kManifestName.size() - 1)
-                                       : path;
-}
-
 /// Opens the layer's file and compares size and header with the manifest.
 Status CheckRowFile(const PackedManifest& manifest, const PackedLayer& layer,
                     const std::string& path) {
@@ -302,6 +297,12 @@ LayerTable TableOf(const PackedLayer& layer, std::uint32_t file_index) {
 }
 
 }  // namespace
+
+std::string PackedDirectory(const std::string& path) {
+  return path.ends_with(fmt::format("/{}", kManifestName))
+             ? path.substr(0, path.size() - kManifestName.size() - 1)
+             : path;
+}
 
 std::uint64_t PackedLayer::page_count() const noexcept {
   std::uint64_t count = 0;
@@ -408,13 +409,16 @@ void EncodeFileHeader(const PackedManifest& manifest, const PackedLayer& layer,
 
 bool IsPackedTable(const std::string& path) {
   if (path.ends_with(fmt::format("/{}", kManifestName))) return true;
-  struct stat info {};
-  return stat(fmt::format("{}/{}", path, kManifestName).c_str(), &info) == 0 ||
-         stat(fmt::format("{}/{}", path, kPackStateName).c_str(), &info) == 0;
+  const auto has = [&path](std::string_view name) {
+    struct stat info {};
+    return stat(fmt::format("{}/{}", path, name).c_str(), &info) == 0;
+  };
+  // Somebody's checkpoint may have a manifest.json of another kind beside its config.
+  return !has("config.json") && (has(kManifestName) || has(kPackStateName));
 }
 
 Result<PackedManifest> ReadManifest(const std::string& path) {
-  const std::string directory = DirectoryOf(path);
+  const std::string directory = PackedDirectory(path);
   const std::string name = fmt::format("{}/{}", directory, kManifestName);
   Result<std::string> text = ReadWholeFile(name, kManifestSizeBytesMax);
   if (!text.ok()) {
@@ -446,7 +450,7 @@ Result<CheckpointInfo> InspectPacked(const std::string& path) {
                            .source_layout = packed.source_layout};
   for (std::uint32_t i = 0; i < packed.layers.size(); ++i) {
     const PackedLayer& layer = packed.layers[i];
-    const std::string file = fmt::format("{}/{}", DirectoryOf(path), layer.file_name);
+    const std::string file = fmt::format("{}/{}", PackedDirectory(path), layer.file_name);
     if (Status status = CheckRowFile(packed, layer, file); !status.ok()) return status;
     info.files.push_back({.path = file, .size_bytes = layer.file_bytes()});
     info.layers.push_back(TableOf(layer, i));
@@ -455,7 +459,7 @@ Result<CheckpointInfo> InspectPacked(const std::string& path) {
   }
   if (packed.token_map) {
     Result<std::shared_ptr<const TokenMap>> map = ReadPackedTokenMap(
-        *packed.token_map, fmt::format("{}/{}", DirectoryOf(path), kPackedTokenMapName));
+        *packed.token_map, fmt::format("{}/{}", PackedDirectory(path), kPackedTokenMapName));
     if (!map.ok()) return std::move(map).TakeStatus();
     info.token_map = std::move(map).value();
   }

@@ -84,6 +84,9 @@ void SettlePages(PackedManifest& manifest);
 void EncodeFileHeader(const PackedManifest& manifest, const PackedLayer& layer,
                       std::span<std::byte> page) noexcept;
 
+/// The directory of a packed table that is given by it or by its manifest.
+[[nodiscard]] std::string PackedDirectory(const std::string& path);
+
 /// Whether there is a manifest at `path`, a directory (or the manifest itself).
 [[nodiscard]] bool IsPackedTable(const std::string& path);
 

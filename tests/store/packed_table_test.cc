@@ -315,6 +315,14 @@ TEST(PackedTableTest, NoFlippedBitOfARunningDiskGetsThrough) {
   EXPECT_GT(device->counts().bit_flips, 1000U);
 }
 
+TEST(PackedTableTest, AnotherKindOfManifestDoesNotHideACheckpoint) {
+  const MadeCheckpoint made({});
+  std::ofstream(made.path() + "/manifest.json") << "{\"files\": []}";
+  const Result<CheckpointInfo> info = InspectCheckpoint(made.path());
+  ASSERT_TRUE(info.ok()) << info.status().ToString();
+  EXPECT_FALSE(info.value().packed.has_value());
+}
+
 TEST(PackedTableTest, FilesThatAreNotTheManifestsAreRefused) {
   const MadeCheckpoint made({});
   const ScratchDir scratch;
