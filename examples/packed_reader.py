@@ -1,11 +1,8 @@
 #!/usr/bin/env python3
 """Reads rows of a packed table with nothing but docs/format.md, and checks them.
 
-    packed_reader.py DIR LAYER ROWS        ROWS: row ids, such as 0,17,100
-
-Prints each row as `tiercel lookup --format hex` does. Checksums need the module xxhash.
+packed_reader.py DIR LAYER 0,17,100 prints rows as `tiercel lookup` does. Checksums need xxhash.
 """
-
 import json
 import struct
 import sys
@@ -14,13 +11,11 @@ try:
     from xxhash import xxh3_64_intdigest
 except ImportError:
     xxh3_64_intdigest = None
-    print("packed_reader: no module xxhash: checksums are not checked", file=sys.stderr)
-
+    print("packed_reader: no xxhash: checksums are not checked", file=sys.stderr)
 
 def check(what, data, seed, expected):
     if xxh3_64_intdigest and xxh3_64_intdigest(data, seed=seed) != expected:
         sys.exit(f"packed_reader: {what}: its checksum does not hold")
-
 
 def read_manifest(directory):
     with open(f"{directory}/manifest.json", "rb") as file:
@@ -31,7 +26,6 @@ def read_manifest(directory):
     body = text[: text.rindex(b',\n "checksum": "')]
     check("manifest.json", body, 0, int(manifest["checksum"], 16))
     return manifest
-
 
 def read_row(file, layer, row):
     per_page, row_bytes = layer["rows_per_page"], layer["row_bytes"]
@@ -55,14 +49,12 @@ def read_row(file, layer, row):
     check(f"row {row}", stored, row, *struct.unpack_from("<Q", data, 16 + 8 * slot))
     return stored
 
-
 def main(directory, layer_id, rows):
     layers = {layer["layer"]: layer for layer in read_manifest(directory)["layers"]}
     layer = layers[int(layer_id)]
     with open(f"{directory}/{layer['file']}", "rb") as file:
         for row in map(int, rows.split(",")):
             print(f"{row}  {read_row(file, layer, row).hex()}")
-
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
