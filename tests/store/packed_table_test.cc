@@ -329,11 +329,16 @@ TEST(PackedTableTest, FilesThatAreNotTheManifestsAreRefused) {
   const std::string packed = Pack(made, scratch);
   const CheckpointInfo info = InspectCheckpoint(packed).value();
   const std::string file = info.files[0].path;
-  // Every bit of the header page.
+  // Every bit of the header page; some of them where a sanitizer slows it down.
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+  constexpr std::size_t kBitStep = 37;
+#else
+  constexpr std::size_t kBitStep = 1;
+#endif
   std::fstream header(file, std::ios::binary | std::ios::in | std::ios::out);
   std::string page(4096, '\0');
   header.read(page.data(), 4096);
-  for (std::size_t bit = 0; bit < page.size() * 8; ++bit) {
+  for (std::size_t bit = 0; bit < page.size() * 8; bit += kBitStep) {
     const auto put = [&](char byte) {
       header.seekp(static_cast<std::streamoff>(bit / 8));
       header.put(byte).flush();
