@@ -91,6 +91,8 @@ Result<GenerationProgress> OpenOutDir(const std::string& directory, std::uint64_
         StatusCode::kAlreadyExists,
         fmt::format("{} is a packed table already; choose another path or remove it", directory));
   }
+  // A kill may have left half of the first small file, and nothing else.
+  RemoveLeftovers(directory);
   const bool unfinished = exists(fmt::format("{}/{}", directory, kPackStateName));
   std::error_code error;
   if (!unfinished && (!std::filesystem::is_empty(directory, error) || error)) {
