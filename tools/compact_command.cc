@@ -57,14 +57,10 @@ Result<ExitCode> RunCompact(const CompactFlags& flags) {
   CatchInterrupts();
   ProgressBar bar("compact", ProgressUnit::kBytes);
   const auto start = std::chrono::steady_clock::now();
-  Result<CompactReport> report =
-      CompactTable({.table = flags.table,
-                    .state_path = flags.state,
-                    .out_dir = flags.out_dir,
-                    .progress = [&bar](std::uint64_t done_bytes, std::uint64_t total_bytes) {
-                      bar.Update(done_bytes, total_bytes);
-                      return !Interrupted();
-                    }});
+  Result<CompactReport> report = CompactTable({.table = flags.table,
+                                               .state_path = flags.state,
+                                               .out_dir = flags.out_dir,
+                                               .progress = UntilInterrupted(bar)});
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   bar.Clear();
   if (!report.ok()) return ErrorOf(report);

@@ -62,10 +62,7 @@ Result<ExitCode> RunDiff(const DiffFlags& flags) {
   ProgressBar bar("diff", ProgressUnit::kBytes);
   DiffOptions options;
   options.read_all = flags.read_all;
-  options.progress = [&bar](std::uint64_t done_bytes, std::uint64_t total_bytes) {
-    bar.Update(done_bytes, total_bytes);
-    return !Interrupted();
-  };
+  options.progress = UntilInterrupted(bar);
   Result<std::vector<LayerDiff>> diffs = DiffTables(a.value(), b.value(), options);
   bar.Clear();
   if (!diffs.ok()) return ErrorOf(diffs);

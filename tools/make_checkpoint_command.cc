@@ -108,10 +108,7 @@ Result<ExitCode> RunMakeCheckpoint(const MakeCheckpointFlags& flags, const CLI::
   }
   options.tables_only = flags.tables_only;
   if (Status status = TakeFormat(flags, app, options); !status.ok()) return status;
-  options.progress = [&bar](std::uint64_t done_bytes, std::uint64_t total_bytes) {
-    bar.Update(done_bytes, total_bytes);
-    return !Interrupted();
-  };
+  options.progress = UntilInterrupted(bar);
   const auto start = std::chrono::steady_clock::now();
   Result<MakeCheckpointReport> report = MakeCheckpoint(options);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;

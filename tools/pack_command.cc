@@ -54,17 +54,13 @@ void PrintReport(const PackFlags& flags, const PackReport& report, double second
 Result<ExitCode> RunPack(const PackFlags& flags) {
   CatchInterrupts();
   ProgressBar bar("pack", ProgressUnit::kBytes);
-  const PackOptions options{
-      .source = flags.source,
-      .out_dir = flags.out_dir,
-      .layer_ids = flags.layer_ids,
-      .shard = OrUsage("--shard", ParseShard(flags.shard)),
-      .checksums = flags.checksums.Use(),
-      .checksums_path = flags.checksums.path,
-      .progress = [&bar](std::uint64_t done_bytes, std::uint64_t total_bytes) {
-        bar.Update(done_bytes, total_bytes);
-        return !Interrupted();
-      }};
+  const PackOptions options{.source = flags.source,
+                            .out_dir = flags.out_dir,
+                            .layer_ids = flags.layer_ids,
+                            .shard = OrUsage("--shard", ParseShard(flags.shard)),
+                            .checksums = flags.checksums.Use(),
+                            .checksums_path = flags.checksums.path,
+                            .progress = UntilInterrupted(bar)};
   const auto start = std::chrono::steady_clock::now();
   Result<PackReport> report = PackTable(options);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;

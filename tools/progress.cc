@@ -85,4 +85,11 @@ std::string ProgressBar::Line(std::uint64_t done, std::uint64_t total, double se
   return line;
 }
 
+Progress UntilInterrupted(ProgressBar& bar) {
+  return [&bar](std::uint64_t done_bytes, std::uint64_t total_bytes) {
+    bar.Update(done_bytes, total_bytes);
+    return !Interrupted();
+  };
+}
+
 }  // namespace tiercel::tools

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "tiercel/verify.h"
+
 namespace tiercel::tools {
 
 /// What a progress bar counts.
@@ -42,6 +44,10 @@ class ProgressBar {
   Clock::time_point drawn_at_;
   bool drawn_ = false;
 };
+
+/// For long work of the library: draws `bar`, which must outlive it, and stops the work once
+/// a signal has come (see CatchInterrupts()).
+[[nodiscard]] Progress UntilInterrupted(ProgressBar& bar);
 
 }  // namespace tiercel::tools
 

@@ -25,11 +25,7 @@ Result<ExitCode> RunUnpack(const UnpackFlags& flags) {
   CatchInterrupts();
   ProgressBar bar("unpack", ProgressUnit::kBytes);
   const auto start = std::chrono::steady_clock::now();
-  Result<UnpackReport> report = UnpackTable(
-      flags.source, flags.out_dir, [&bar](std::uint64_t done_bytes, std::uint64_t total_bytes) {
-        bar.Update(done_bytes, total_bytes);
-        return !Interrupted();
-      });
+  Result<UnpackReport> report = UnpackTable(flags.source, flags.out_dir, UntilInterrupted(bar));
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   bar.Clear();
   if (!report.ok()) return ErrorOf(report);

@@ -160,13 +160,9 @@ Result<Verified> VerifySample(const VerifyFlags& flags) {
 Result<Verified> VerifyAll(const VerifyFlags& flags, const CheckpointInfo& info) {
   ProgressBar bar("verify", ProgressUnit::kBytes);
   const auto start = std::chrono::steady_clock::now();
-  Result<VerifyReport> report =
-      VerifyTable(info, {.checksums = flags.store.checksums.Use(),
-                         .checksums_path = flags.store.checksums.path,
-                         .progress = [&bar](std::uint64_t done_bytes, std::uint64_t total_bytes) {
-                           bar.Update(done_bytes, total_bytes);
-                           return !Interrupted();
-                         }});
+  Result<VerifyReport> report = VerifyTable(info, {.checksums = flags.store.checksums.Use(),
+                                                   .checksums_path = flags.store.checksums.path,
+                                                   .progress = UntilInterrupted(bar)});
   if (!report.ok()) return ErrorOf(report);
   Verified verified;
   verified.report = std::move(report).value();
@@ -179,11 +175,7 @@ Result<Verified> VerifyAll(const VerifyFlags& flags, const CheckpointInfo& info)
 Result<ExitCode> RunWriteChecksums(const VerifyFlags& flags, const CheckpointInfo& info) {
   ProgressBar bar("checksums", ProgressUnit::kBytes);
   Result<ChecksumsWritten> written =
-      WriteChecksums(info, flags.store.checksums.path,
-                     [&bar](std::uint64_t done_bytes, std::uint64_t total_bytes) {
-                       bar.Update(done_bytes, total_bytes);
-                       return !Interrupted();
-                     });
+      WriteChecksums(info, flags.store.checksums.path, UntilInterrupted(bar));
   bar.Clear();
   if (!written.ok()) return ErrorOf(written);
   if (flags.json) {
