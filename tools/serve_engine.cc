@@ -94,7 +94,8 @@ class Engine {
   [[nodiscard]] Status Step(ServeArm& arm);
   [[nodiscard]] Status IdealStep(ServeArm& arm);
   [[nodiscard]] Status KeepPrompt();
-  [[nodiscard]] bool NextRuns();
+  [[nodiscard]] Status CheckTrace();
+  void NextRuns();
   [[nodiscard]] Status CheckInterrupt();
 
   Store& store_;
@@ -116,9 +117,32 @@ class Engine {
   std::uint64_t steps_done_ = 0;
 };
 
-bool Engine::NextRuns() {
+/// Whether the trace has tokens for all steps: told before the first, not after minutes.
+Status Engine::CheckTrace() {
+  ReplaySchedule schedule = schedule_;
+  const auto next = [&] {
+    return schedule.Next(chunks_) && chunks_.size() == options_.stream_count;
+  };
+  const auto too_short = [&](std::string_view what) {
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("the trace ends after {} tokens, before {}: it takes a longer one, "
+                              "or fewer steps or streams",
+                              schedule.token_count(), what));
+  };
+  for (std::uint64_t done = 0; done < options_.warm_token_count; done += chunks_.size()) {
+    if (!next()) return too_short("the cache is warm");
+  }
+  const std::uint64_t arms = options_.prefill_token_count > 0 ? 2 : 1;
+  for (std::uint64_t step = 0; step < arms * options_.step_count; ++step) {
+    if (!next()) return too_short("the last step");
+  }
+  return {};
+}
+
+/// Sets runs_ to the next token of each stream. REQUIRES: CheckTrace() went well.
+void Engine::NextRuns() {
   runs_.clear();
-  if (!schedule_.Next(chunks_) || chunks_.size() < options_.stream_count) return false;
+  schedule_.Next(chunks_);
   for (const ReplayChunk& chunk : chunks_) {
     const std::uint64_t history =
         std::min<std::uint64_t>(chunk.begin - chunk.document_begin, history_max_);
@@ -126,7 +150,6 @@ bool Engine::NextRuns() {
     runs_.push_back({.history = tokens.subspan(chunk.begin - history, history),
                      .tokens = tokens.subspan(chunk.begin, chunk.end - chunk.begin)});
   }
-  return true;
 }
 
 Status Engine::CheckInterrupt() {
@@ -146,11 +169,7 @@ Status Engine::WarmUp() {
   while (done < options_.warm_token_count) {
     batch.clear();
     while (batch.size() < std::min<std::uint64_t>(kWarmTokens, options_.warm_token_count - done)) {
-      if (!NextRuns()) {
-        return Status(StatusCode::kInvalidArgument,
-                      fmt::format("the trace ends after {} tokens, before the cache is warm",
-                                  schedule_.token_count()));
-      }
+      NextRuns();
       batch.insert(batch.end(), runs_.begin(), runs_.end());
     }
     outputs.clear();
@@ -263,11 +282,7 @@ Status Engine::RunSteps(ServeArm& arm, std::uint64_t count, bool beside_prompt) 
     if (beside_prompt) {
       if (Status status = KeepPrompt(); !status.ok()) return status;
     }
-    if (!NextRuns()) {
-      return Status(StatusCode::kInvalidArgument,
-                    fmt::format("the trace ends after {} tokens, before the last step",
-                                schedule_.token_count()));
-    }
+    NextRuns();
     const std::uint64_t reads_before = store_.Stats().device_reads;
     if (Status status = Step(arm); !status.ok()) return status;
     if (beside_prompt) {
@@ -284,6 +299,7 @@ Status Engine::RunSteps(ServeArm& arm, std::uint64_t count, bool beside_prompt) 
 
 Result<ServeRun> Engine::Run() {
   ServeRun run;
+  if (Status status = CheckTrace(); !status.ok()) return status;
   if (Status status = WarmUp(); !status.ok()) return status;
   if (Status status = MeasureDisk(run); !status.ok()) return status;
   for (std::uint32_t round = 0; round < options_.round_count; ++round) {
