@@ -305,9 +305,16 @@ class OverlapGpu final : public OverlapDevice {
     tokens_max_ = std::max(flags.decode.stream_count, flags.prefill.step_tokens);
     multiprocessors_max_ = flags.gather_multiprocessors;
     Status status = engine_.Init(info, model, tokens_max_);
+    // Of the highest priority: a gather waits for room on a multiprocessor, not for a block's
+    // products.
+    int lowest = 0;
+    int highest = 0;
     if (status.ok()) {
-      status =
-          CudaStatus(cudaStreamCreateWithFlags(&rows_stream_, cudaStreamNonBlocking), "a stream");
+      status = CudaStatus(cudaDeviceGetStreamPriorityRange(&lowest, &highest), "priorities");
+    }
+    if (status.ok()) {
+      status = CudaStatus(
+          cudaStreamCreateWithPriority(&rows_stream_, cudaStreamNonBlocking, highest), "a stream");
     }
     if (status.ok()) status = MakeOutputs(flags.prefill.ahead + 1);
     // A layer's first batch of a size looks for its product's algorithm: not in an arm's time.
