@@ -12,22 +12,20 @@
 #include <chrono>
 #include <cstring>
 #include <memory>
-#include <thread>
 #include <utility>
 #include <vector>
 
-#include "base/prng.h"
-#include "bench/overlap_digest.h"
 #include "bench/overlap_hbm.h"
 #include "bench/overlap_loop.h"
 #include "bench/overlap_table.h"
 #include "tests/cuda/hbm_test_support.h"
+#include "tests/cuda/overlap_fake_engine.h"
 
 namespace tiercel::bench {
 namespace {
 
 using testing::FakeCall;
-using testing::FakeHbmDevice;
+using testing::FakeOverlapEngine;
 using testing::HbmRig;
 using testing::MadeCheckpoint;
 
@@ -35,46 +33,6 @@ using Source = HbmSource<HbmCache, HbmStream>;
 
 constexpr std::uint32_t kStepTokens = 24;
 constexpr std::uint32_t kAhead = 2;
-
-/// The model's stream of a fake GPU: no blocks, and layers that sum up their rows.
-class FakeEngine final : public OverlapEngine {
- public:
-  FakeEngine(FakeHbmDevice& device, HbmStream stream, std::size_t row_bytes, std::uint64_t seed)
-      : device_(device),
-        stream_(stream),
-        event_(device.CreateEvent().value()),
-        row_bytes_(row_bytes),
-        prng_(seed) {}
-
-  Status Begin(const OverlapModel& /*model*/, std::uint64_t /*step_count*/,
-               OverlapTimes& times) override {
-    times_ = &times;
-    return {};
-  }
-  Status Compute(std::uint32_t /*block*/, std::size_t /*token_count*/) override {
-    device_.Run(prng_.Below(8));
-    return {};
-  }
-  Status BeginWait(std::size_t /*layer*/) override { return {}; }
-  Status EndWait(std::size_t /*layer*/) override { return {}; }
-  Status Use(const OverlapRows& rows) override {
-    if (Status status = device_.RecordEvent(event_, stream_); !status.ok()) return status;
-    while (!device_.QueryEvent(event_).value()) {
-      if (device_.Run(1) == 0) std::this_thread::sleep_for(std::chrono::microseconds(50));
-    }
-    times_->digests[rows.step] +=
-        DigestOf({rows.device, rows.token_count * row_bytes_}, rows.layer * kDigestLayerWords);
-    return {};
-  }
-
- private:
-  FakeHbmDevice& device_;
-  const HbmStream stream_;
-  const HbmEvent event_;
-  const std::size_t row_bytes_;  ///< Of a token, in one layer.
-  Prng prng_;
-  OverlapTimes* times_ = nullptr;
-};
 
 /// A store, a fake GPU with the tier, and places for rows on it.
 struct SourceRig {
@@ -108,7 +66,8 @@ struct SourceRig {
   }
   Result<OverlapTimes> Run(OverlapSource& source, std::span<const OverlapStep> steps,
                            std::uint32_t ahead, OverlapFetch fetch = OverlapFetch::kSource) {
-    FakeEngine engine(*rig.device, model_stream, row_bytes, 5);
+    FakeOverlapEngine engine(row_bytes, /*seed=*/5);
+    engine.Attach(rig.device, model_stream);
     return RunSteps({.fetch = fetch,
                      .source = &source,
                      .engine = &engine,
