@@ -110,6 +110,7 @@ class GpuEngine final : public OverlapEngine {
     for (std::size_t layer = 0; status.ok() && layer < layers_.size(); ++layer) {
       status = Use({.layer = layer, .token_count = token_count});
     }
+    times_ = nullptr;
     if (!status.ok()) return status;
     return CudaStatus(cudaStreamSynchronize(stream_), "running the layers");
   }
@@ -122,7 +123,8 @@ class GpuEngine final : public OverlapEngine {
 
   Status Begin(const OverlapModel& model, std::uint64_t step_count, OverlapTimes& times) override {
     const double block_ms = std::chrono::duration<double, std::milli>(model.block_time).count();
-    products_of_block_ = static_cast<int>(std::lround(block_ms / product_ms_));
+    const int products = static_cast<int>(std::lround(block_ms / product_ms_));
+    products_of_block_ = block_ms > 0.0 ? std::max(products, 1) : 0;
     times_ = &times;
     if (Status status = AllocateZeroed(step_count + 1, digests_); !status.ok()) return status;
     return CudaStatus(cudaDeviceSynchronize(), "preparing steps");
