@@ -130,8 +130,8 @@ if [[ -n "${dry}" ]]; then
   if [[ "${part}" != memory ]]; then
     shrink_disk=${shrink_disk:-4}
     gigabytes=$(($(bytes_of "${shrink_disk}") / 1000000000))
-    echo "a table of ${gigabytes} GB is written to ${dir}, in at most ${WRITE_SECONDS:-90} s, or a" \
-      "smaller one; about ${gigabytes} s, at 1 GB/s"
+    echo "a table of ${gigabytes} GB is written to ${dir}, or a smaller one: about ${gigabytes} s" \
+      "at 1 GB/s, at most ${WRITE_SECONDS:-90} s"
     seconds=$((seconds + gigabytes))
     add_seconds "made:${shrink_disk}" "${disk_arms[@]}"
   fi
