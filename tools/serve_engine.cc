@@ -55,9 +55,10 @@ bool Served(const Status& status) {
   return status.ok() || status.code() == StatusCode::kPartial;
 }
 
-class Engine {
+class ServeEngine {
  public:
-  Engine(Store& store, DiskBursts& bursts, const TokenTrace& trace, const ServeOptions& options)
+  ServeEngine(Store& store, DiskBursts& bursts, const TokenTrace& trace,
+              const ServeOptions& options)
       : store_(store),
         bursts_(bursts),
         trace_(trace),
@@ -118,7 +119,7 @@ class Engine {
 };
 
 /// Whether the trace has tokens for all steps: told before the first, not after minutes.
-Status Engine::CheckTrace() {
+Status ServeEngine::CheckTrace() {
   ReplaySchedule schedule = schedule_;
   const auto next = [&] {
     return schedule.Next(chunks_) && chunks_.size() == options_.stream_count;
@@ -140,7 +141,7 @@ Status Engine::CheckTrace() {
 }
 
 /// Sets runs_ to the next token of each stream. REQUIRES: CheckTrace() went well.
-void Engine::NextRuns() {
+void ServeEngine::NextRuns() {
   runs_.clear();
   schedule_.Next(chunks_);
   for (const ReplayChunk& chunk : chunks_) {
@@ -152,13 +153,13 @@ void Engine::NextRuns() {
   }
 }
 
-Status Engine::CheckInterrupt() {
+Status ServeEngine::CheckInterrupt() {
   const std::uint64_t arms = options_.prefill_token_count > 0 ? 2 : 1;
   if (!options_.progress || options_.progress(steps_done_, arms * options_.step_count)) return {};
   return Status(StatusCode::kCancelled, "stopped before the last step");
 }
 
-Status Engine::WarmUp() {
+Status ServeEngine::WarmUp() {
   std::vector<TokenRun> batch;
   std::vector<Rows> rows;
   std::vector<LayerOutput> outputs;
@@ -186,7 +187,7 @@ Status Engine::WarmUp() {
   return {};
 }
 
-Status Engine::MeasureDisk(ServeRun& run) {
+Status ServeEngine::MeasureDisk(ServeRun& run) {
   std::vector<double> seconds;
   for (int i = 0; i < kCapacityBursts; ++i) {
     const std::uint32_t count = kCapacityReads;
@@ -199,7 +200,7 @@ Status Engine::MeasureDisk(ServeRun& run) {
   return {};
 }
 
-Status Engine::Step(ServeArm& arm) {
+Status ServeEngine::Step(ServeArm& arm) {
   const auto block_time = options_.step_time / options_.block_count;
   layers_.clear();
   for (Rows& layer : rows_) {
@@ -234,7 +235,7 @@ Status Engine::Step(ServeArm& arm) {
 
 /// A step like the last one, whose reads are made by nobody but a queue: it comes at the
 /// same time after the last reads, for a disk and a machine that were idle are slower.
-Status Engine::IdealStep(ServeArm& arm) {
+Status ServeEngine::IdealStep(ServeArm& arm) {
   const Clock::time_point start = Clock::now();
   std::vector<std::uint32_t> counts;
   for (const auto& layer : arm.layers) counts.push_back(layer.back().reads);
@@ -248,7 +249,7 @@ Status Engine::IdealStep(ServeArm& arm) {
 }
 
 /// Has a prompt wait in the background: the next one when the last is served.
-Status Engine::KeepPrompt() {
+Status ServeEngine::KeepPrompt() {
   if (prompt_.valid()) {
     for (const Rows& layer : prompt_rows_) {
       const std::optional<Status> outcome = prompt_.TryWait(layer.layer_id);
@@ -276,7 +277,7 @@ Status Engine::KeepPrompt() {
   return {};
 }
 
-Status Engine::RunSteps(ServeArm& arm, std::uint64_t count, bool beside_prompt) {
+Status ServeEngine::RunSteps(ServeArm& arm, std::uint64_t count, bool beside_prompt) {
   arm.layers.resize(rows_.size());
   for (std::uint64_t i = 0; i < count; ++i) {
     if (beside_prompt) {
@@ -297,7 +298,7 @@ Status Engine::RunSteps(ServeArm& arm, std::uint64_t count, bool beside_prompt) 
   return {};
 }
 
-Result<ServeRun> Engine::Run() {
+Result<ServeRun> ServeEngine::Run() {
   ServeRun run;
   if (Status status = CheckTrace(); !status.ok()) return status;
   if (Status status = WarmUp(); !status.ok()) return status;
@@ -318,7 +319,7 @@ Result<ServeRun> Engine::Run() {
 
 Result<ServeRun> Serve(Store& store, DiskBursts& bursts, const TokenTrace& trace,
                        const ServeOptions& options) {
-  return std::make_unique<Engine>(store, bursts, trace, options)->Run();
+  return std::make_unique<ServeEngine>(store, bursts, trace, options)->Run();
 }
 
 }  // namespace tiercel::tools
