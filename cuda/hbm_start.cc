@@ -310,6 +310,7 @@ Status HbmCache::Fetch(Lane& lane, LaneLayer& part, const HbmOutput& output) {
     Shared(part.flag).store(1, std::memory_order_release);
   };
   Result<Ticket> ticket = store_.StartRows(rows_, wanted, options);
+  if (options_.residency == HbmResidency::kExclusive) options.cache = CacheUse::kKeepOut;
   if (!ticket.ok()) return std::move(ticket).TakeStatus();
   part.ticket = std::move(ticket).value();
   return {};

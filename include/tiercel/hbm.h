@@ -27,6 +27,18 @@ enum class HbmUpload : std::uint8_t {
   kCopyEngine,
 };
 
+/// Where a group is that HBM has fetched from disk.
+enum class HbmResidency : std::uint8_t {
+  kInclusive,  ///< In HBM and, as any other group that was read, in the DRAM cache.
+  /// In HBM alone: it goes from disk through the staging into its slot, and is not offered to
+  /// the DRAM cache (CacheUse::kKeepOut), unless somebody else waits for the same read. DRAM is
+  /// left to what others ask for and to hot sets. A group that HBM finds in DRAM stays there:
+  /// what HBM gives up it cannot give back, since its bytes are not on the host; so an evicted
+  /// group is in DRAM only if it was before, else it is read from disk again. A group for
+  /// which there was no slot is in neither.
+  kExclusive,
+};
+
 /// How a stream waits for rows that are still on their way.
 enum class FlagWait : std::uint8_t {
   kAuto,  ///< kStreamValue where the device has it, else kKernel.
@@ -54,6 +66,7 @@ struct HbmOptions {
   std::uint32_t tokens_max = 2048;  ///< Of one ticket of StartOnStream(). In [1, 65536].
   HbmFormat format = HbmFormat::kBf16;
   HbmUpload upload = HbmUpload::kWithGather;
+  HbmResidency residency = HbmResidency::kInclusive;
   FlagWait flag_wait = FlagWait::kAuto;
   /// Multiprocessors that one gather may fill. 0: all of them. With fewer, what runs beside
   /// it on other streams keeps the rest.
