@@ -63,7 +63,7 @@ struct PendingUpload {
     std::uint32_t slot = 0;
     std::uint32_t space = 0;
     std::uint64_t key = 0;
-    bool good = false;  ///< All rows of the group could be had.
+    bool good = false;  ///< All rows of the group could be had, and none was updated since.
   };
   HbmEvent ended;
   Range staging;
@@ -83,6 +83,7 @@ struct LaneLayer {
   struct Fill {
     std::uint32_t slot = 0;
     std::uint32_t number = 0;
+    bool stale = false;  ///< A row of the group was updated since: it is not kept.
   };
 
   const std::uint32_t slot_of_layer;  ///< Into HbmCache's layers.

@@ -63,7 +63,7 @@ void HbmCache::ReapLayer(LaneLayer& part) {
     const auto rows =
         std::span(part.staged_status).subspan(std::size_t{fill.number} * head_count_, head_count_);
     const std::uint32_t space = SpaceOf(part.slot_of_layer, miss.order_index);
-    const bool good = filled && std::ranges::all_of(rows, [](RowStatus status) {
+    const bool good = filled && !fill.stale && std::ranges::all_of(rows, [](RowStatus status) {
                         return status == RowStatus::kOk;
                       });
     if (upload != nullptr) {

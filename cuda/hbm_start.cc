@@ -263,6 +263,10 @@ void HbmCache::Plan(Lane& lane, LaneLayer& part) {
       place.source = GroupSource::kStaged | noted.number;
       if (!noted.is_new) continue;
       ++counts_[space].staged;
+      if (changing_ != nullptr && changing_->HasRowOf(layer.layer_id, order, key)) {
+        ++counts_[space].refusals;  // What comes may be the old row still.
+        continue;
+      }
       const std::uint32_t slot = directory_->Take(space);
       if (slot == HbmDirectory::kNoSlot) continue;
       part.fills.push_back({.slot = slot, .number = noted.number});
@@ -306,11 +310,11 @@ Status HbmCache::Fetch(Lane& lane, LaneLayer& part, const HbmOutput& output) {
                                 .rows = {staging_memory_.host + range->first, bytes},
                                 .row_status = part.staged_status};
   PrefetchOptions options;
+  if (options_.residency == HbmResidency::kExclusive) options.cache = CacheUse::kKeepOut;
   options.on_layer = [&part](std::uint32_t, StatusCode) {
     Shared(part.flag).store(1, std::memory_order_release);
   };
   Result<Ticket> ticket = store_.StartRows(rows_, wanted, options);
-  if (options_.residency == HbmResidency::kExclusive) options.cache = CacheUse::kKeepOut;
   if (!ticket.ok()) return std::move(ticket).TakeStatus();
   part.ticket = std::move(ticket).value();
   return {};

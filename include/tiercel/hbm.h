@@ -101,6 +101,8 @@ struct HbmOrderStats {
   std::uint64_t insertions = 0;  ///< Groups taken into HBM.
   std::uint64_t rejections = 0;  ///< Offered and not taken in.
   std::uint64_t evictions = 0;   ///< Dropped to make room.
+  std::uint64_t removals = 0;    ///< Dropped because a row of theirs was updated.
+  std::uint64_t refusals = 0;    ///< Fetched while a row of theirs was updated, so not taken in.
   std::uint64_t resident_groups = 0;
 };
 
@@ -112,6 +114,7 @@ struct HbmStats {
   std::uint64_t host_bytes = 0;  ///< Pinned host memory and the directory.
   std::uint64_t staging_used_bytes = 0;
   std::uint64_t slots_in_flight = 0;  ///< Pinned by work on a stream, or being filled.
+  std::uint64_t mirror_lag = 0;       ///< Changes that the mirror was not told of yet.
   std::uint32_t tickets = 0;          ///< Lanes that are in use.
   std::string description;            ///< For reports.
 };

@@ -123,6 +123,20 @@ bool HbmBatch::RowIs(std::size_t layer, std::size_t row, std::span<const std::by
                             stored.subspan(shape.value_count));
 }
 
+std::vector<RowId> HbmBatch::Ids(std::size_t layer) const {
+  std::vector<RowId> ids;
+  for (const TokenRun& run : runs_) {
+    const std::vector<RowId> some = RowIdsOf(store_, outputs_[layer].layer_id, run);
+    ids.insert(ids.end(), some.begin(), some.end());
+  }
+  return ids;
+}
+
+std::span<const std::byte> HbmBatch::StoredRow(std::size_t layer, std::size_t row) const {
+  const std::uint64_t row_bytes = RowBytes(store_.checkpoint().layers[layer].shape, format_);
+  return std::span(rows_[layer]).subspan(row * row_bytes, row_bytes);
+}
+
 HbmBatch::Tally HbmBatch::Check(const MadeCheckpoint& made, const HbmTicket& ticket) const {
   Tally tally;
   const std::uint32_t columns = store_.hasher().recipe().column_count();

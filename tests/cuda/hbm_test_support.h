@@ -57,6 +57,11 @@ class HbmBatch {
   /// Compares every row with the generator, and what lies behind the batch with the poison.
   [[nodiscard]] Tally Check(const MadeCheckpoint& made, const HbmTicket& ticket) const;
 
+  /// The ids of a layer's rows, in the order of the output; `layer` into outputs().
+  [[nodiscard]] std::vector<RowId> Ids(std::size_t layer) const;
+  /// The stored bytes of one of them in the output. REQUIRES: HbmFormat::kStored.
+  [[nodiscard]] std::span<const std::byte> StoredRow(std::size_t layer, std::size_t row) const;
+
  private:
   [[nodiscard]] bool RowIs(std::size_t layer, std::size_t row,
                            std::span<const std::byte> stored) const;
