@@ -52,6 +52,9 @@ class HbmCache final : public std::enable_shared_from_this<HbmCache>, private Up
       TIERCEL_EXCLUDES(mutex_);
   [[nodiscard]] Status Cancel(const HbmTicket& ticket) TIERCEL_EXCLUDES(mutex_);
   [[nodiscard]] Status SyncDirectoryOnStream(HbmStream stream) TIERCEL_EXCLUDES(mutex_);
+  [[nodiscard]] Result<HbmTicket> FetchMissesOnStream(const ProbedTokens& probed,
+                                                      const HbmOutput& output, HbmStream stream)
+      TIERCEL_EXCLUDES(mutex_);
   /// What kernels probe. REQUIRES: HbmOptions::device_directory.
   [[nodiscard]] const MirrorTable& mirror() const noexcept { return mirror_; }
   [[nodiscard]] const Store& store() const noexcept { return store_; }
@@ -114,12 +117,22 @@ class HbmCache final : public std::enable_shared_from_this<HbmCache>, private Up
       TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Status Hash(const Layer& layer, std::span<const TokenRun> runs)
       TIERCEL_REQUIRES(mutex_);
+  void BeginPlan(Lane& lane, LaneLayer& part) TIERCEL_REQUIRES(mutex_);
   void Plan(Lane& lane, LaneLayer& part) TIERCEL_REQUIRES(mutex_);
+  void TakeSlot(LaneLayer& part, std::uint32_t number) TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Status Fetch(Lane& lane, LaneLayer& part, const HbmOutput& output)
       TIERCEL_REQUIRES(mutex_);
-  [[nodiscard]] Status Upload(LaneLayer& part) TIERCEL_REQUIRES(mutex_);
+  [[nodiscard]] Status Upload(LaneLayer& part, HbmStream stream) TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Result<std::unique_ptr<PendingUpload>> TakeUpload() TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Status Enqueue(Lane& lane, HbmStream stream) TIERCEL_REQUIRES(mutex_);
+  [[nodiscard]] Status EnqueueGather(Lane& lane, LaneLayer& part, const GroupSource* groups,
+                                     HbmStream stream) TIERCEL_REQUIRES(mutex_);
+
+  // hbm_probed.cc
+  [[nodiscard]] Status CheckProbed(const Lane& lane, const Layer& layer, const ProbedTokens& probed)
+      TIERCEL_REQUIRES(mutex_);
+  [[nodiscard]] Status StartProbed(Lane& lane, LaneLayer& part, const ProbedTokens& probed,
+                                   HbmStream stream) TIERCEL_REQUIRES(mutex_);
 
   // hbm_reap.cc
   void ReapAll() TIERCEL_REQUIRES(mutex_);

@@ -141,8 +141,8 @@ class HbmTier {
   ///
   /// Errors: kInvalidArgument (an option out of its range; kRowsAndScales for rows that are
   /// not kE4M3Block32), kNotFound (a layer that the store does not serve), kResourceExhausted
-  /// (device or host memory; observers of the store's updates), kUnavailable (no GPU, or one that cannot
-  /// do what `flag_wait` demands), others as CUDA reports them.
+  /// (device or host memory; observers of the store's updates), kUnavailable (no GPU, or one that
+  /// cannot do what `flag_wait` demands), others as CUDA reports them.
   [[nodiscard]] static Result<std::unique_ptr<HbmTier>> Open(Store& store,
                                                              const HbmOptions& options);
   HbmTier(const HbmTier&) = delete;
@@ -226,6 +226,21 @@ class HbmTier {
   [[nodiscard]] Status ProbeOnStream(const DeviceHasher& hasher, std::uint32_t layer_id,
                                      const DeviceTokens& tokens, const DeviceHashOutput& hash,
                                      const DeviceProbeOutput& output, cudaStream_t stream);
+
+  /// Begins to fetch what a probe has missed, and enqueues on `stream` the gather of all that
+  /// it looked for, found or missed, into the output; what was missed gets slots as in
+  /// StartOnStream(), which the mirror hears of with a later SyncDirectoryOnStream(). `stream` is
+  /// the probe's, which must not have been synced in between. Does not synchronize; must not
+  /// be captured. The host has to know the misses, so that it waits for the probe before.
+  ///
+  /// The ticket is as StartOnStream()'s, of one layer. A miss that comes several times takes
+  /// staging each time, and is read once.
+  ///
+  /// Errors: kInvalidArgument (no device_directory; places that are null or misaligned; more
+  /// misses than groups; a miss that is none of the layer's, which the message names), and as
+  /// StartOnStream(). No ticket then; the output may be written.
+  [[nodiscard]] Result<HbmTicket> FetchMissesOnStream(const ProbedTokens& probed,
+                                                      const HbmOutput& output, cudaStream_t stream);
 
   /// Counters and memory. Does not synchronize.
   [[nodiscard]] HbmStats Stats() const;

@@ -158,7 +158,8 @@ struct DeviceHashOutput {
   std::uint32_t* unknown_count = nullptr;
 };
 
-/// A group that a probe did not find. Its rows are those of the mix (Hasher::RowsOfMix()).
+/// A group that a probe did not find. Its rows are those of the mix (Hasher::RowsOfMix());
+/// HbmTier::FetchMissesOnStream() brings them.
 struct DeviceMiss {
   std::uint64_t key = 0;
   std::uint64_t mix = 0;
@@ -172,6 +173,17 @@ struct DeviceProbeOutput {
   std::uint32_t* places = nullptr;
   DeviceMiss* misses = nullptr;         ///< Shape [t * orders]: as many as were missed.
   std::uint32_t* miss_count = nullptr;  ///< One word, which must be 0 before.
+};
+
+/// A probe whose misses have come to the host; see HbmTier::FetchMissesOnStream().
+struct ProbedTokens {
+  /// DeviceProbeOutput::places as the probe wrote them, shape [t, orders, 2]. Device or mapped
+  /// memory at a multiple of 8, which must stay until the stream has passed.
+  const std::uint32_t* places = nullptr;
+  std::uint32_t token_count = 0;  ///< t.
+  /// DeviceProbeOutput::misses, all of them in their order: host memory, looked at in the call
+  /// alone.
+  std::span<const DeviceMiss> misses;
 };
 
 class HbmCache;
@@ -202,7 +214,8 @@ class HbmTicket {
 
   /// What became of each row of the batch. Never blocks.
   ///
-  ///   row_status  shape [t, columns].
+  ///   row_status  shape [t, columns]; of FetchMissesOnStream(), which knows of no others, those
+  ///               of the misses, shape [misses, rows of a group].
   ///
   /// Errors: kUnavailable (TryStatus() has nothing yet), kNotFound, kInvalidArgument (also a
   /// span of another length); row_status is then left alone.

@@ -76,6 +76,16 @@ class HbmBatch {
   std::vector<HbmOutput> outputs_;
 };
 
+/// What a probe of one layer of a batch writes, worked out on the host from the fake GPU's
+/// mirror as it is now: as if the kernel ran now.
+struct FakeProbe {
+  std::vector<GroupSource> places;  ///< Shape [t, orders].
+  std::vector<DeviceMiss> misses;
+  [[nodiscard]] ProbedTokens Probed() const;
+  std::uint32_t token_count = 0;
+};
+[[nodiscard]] FakeProbe ProbeNow(const HbmRig& rig, const HbmBatch& batch, std::size_t layer);
+
 }  // namespace tiercel::testing
 
 #endif  // TIERCEL_TESTS_CUDA_HBM_TEST_SUPPORT_H_

@@ -296,6 +296,32 @@ TEST_P(HbmUpdateTest, ASyncThatCannotTellOfTheUpdateSaysSo) {
   rig_.device->FreeMapped(memory);
 }
 
+TEST_P(HbmUpdateTest, AProbeAfterTheSyncHasTheNewRow) {
+  for (std::uint64_t version = 0; version < 4; ++version) {
+    if (version > 0) Update(version);
+    ASSERT_TRUE(rig_.cache->SyncDirectoryOnStream(rig_.stream).ok());
+    Drain();
+    for (int round = 0; round < 2; ++round) {  // Missed, then found.
+      batch_->Poison();
+      const testing::FakeProbe probe = testing::ProbeNow(rig_, *batch_, 0);
+      EXPECT_EQ(probe.misses.empty(), round == 1);
+      const Result<HbmTicket> ticket =
+          rig_.cache->FetchMissesOnStream(probe.Probed(), batch_->outputs()[0], rig_.stream);
+      ASSERT_TRUE(ticket.ok()) << ticket.status().ToString();
+      Drain();
+      const std::vector<RowId> ids = batch_->Ids(0);
+      const std::uint32_t heads = rig_.store->hasher().recipe().parameters.head_count;
+      for (std::size_t i = 0; i < ids.size(); ++i) {
+        if (probe.places[i / heads].source == GroupSource::kNone) continue;
+        EXPECT_EQ(testing::VersionOf(made_, layer_id(), ids[i], batch_->StoredRow(0, i)),
+                  ids[i] == row_ ? version : 0U);
+      }
+      ASSERT_TRUE(rig_.cache->SyncDirectoryOnStream(rig_.stream).ok());
+      Drain();
+    }
+  }
+}
+
 TEST_P(HbmUpdateTest, ATierThatIsClosedHearsOfNothing) {
   EXPECT_EQ(RunBatch(), 0U);
   rig_.cache->Close();
