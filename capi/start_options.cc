@@ -14,6 +14,8 @@ static_assert(TIERCEL_HITS_IN_START == static_cast<int>(HitCopy::kInStart));
 static_assert(TIERCEL_HITS_DEFERRED == static_cast<int>(HitCopy::kDeferred));
 static_assert(TIERCEL_FULL_REFUSE == static_cast<int>(WhenFull::kRefuse));
 static_assert(TIERCEL_FULL_BLOCK == static_cast<int>(WhenFull::kBlock));
+static_assert(TIERCEL_CACHE_INSERT == static_cast<int>(CacheUse::kInsert));
+static_assert(TIERCEL_CACHE_KEEP_OUT == static_cast<int>(CacheUse::kKeepOut));
 
 }  // namespace
 
@@ -26,6 +28,7 @@ tiercel_start_options DefaultStartOptions() {
   options.hits = static_cast<std::uint32_t>(from.hits);
   options.when_full = static_cast<std::uint32_t>(from.when_full);
   options.event_fd = from.event_fd;
+  options.cache = static_cast<std::uint32_t>(from.cache);
   return options;
 }
 
@@ -39,7 +42,6 @@ tiercel_prefetch_layer DefaultPrefetchLayer() {
 Status ToPrefetchOptions(const tiercel_start_options* given, PrefetchOptions* options) {
   tiercel_start_options from = DefaultStartOptions();
   Status status = ReadStruct(given, "options", &from);
-  if (status.ok()) status = CheckReserved(from.reserved, "tiercel_start_options");
   if (status.ok()) status = ToRowOutput(from.output, &options->format);
   if (status.ok()) {
     status = ToEnum(from.urgency, Urgency::kBackground, "urgency", &options->urgency);
@@ -48,6 +50,7 @@ Status ToPrefetchOptions(const tiercel_start_options* given, PrefetchOptions* op
   if (status.ok()) {
     status = ToEnum(from.when_full, WhenFull::kBlock, "when_full", &options->when_full);
   }
+  if (status.ok()) status = ToEnum(from.cache, CacheUse::kKeepOut, "cache", &options->cache);
   if (!status.ok()) return status;
   options->event_fd = from.event_fd;
   if (from.on_layer != nullptr) {

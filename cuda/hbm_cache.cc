@@ -67,6 +67,8 @@ Result<std::shared_ptr<HbmCache>> HbmCache::Create(Store& store, std::unique_ptr
   if (Status status = CheckOptions(options); !status.ok()) return status;
   std::shared_ptr<HbmCache> cache(new HbmCache(store, std::move(device), options));
   if (Status status = cache->Init(); !status.ok()) return status;
+  // Before there is anything that an update could miss.
+  if (Status status = store.AddUpdateObserver(*cache); !status.ok()) return status;
   return cache;
 }
 
@@ -106,11 +108,6 @@ Status HbmCache::FindLayers() {
 }
 
 Status HbmCache::Init() {
-  if (store_.Stats().overlay.writable) {
-    return Status(StatusCode::kInvalidArgument,
-                  "the store takes updates of rows, of which groups in HBM would not hear: open "
-                  "it with Updates::kReadOnly");
-  }
   if (Status status = FindLayers(); !status.ok()) return status;
   const std::uint64_t slot_count = options_.hbm_budget_bytes / slot_size_bytes_;
   const auto space_count = static_cast<std::uint32_t>(layers_.size() * order_count_);
@@ -198,6 +195,11 @@ void HbmCache::FreeLane(Lane& lane) noexcept {
 }
 
 void HbmCache::Close() noexcept {
+  {
+    MutexLock lock(mutex_);
+    if (closed_) return;  // The store may be gone.
+  }
+  store_.RemoveUpdateObserver(*this);  // Waits for those who wait for mutex_.
   MutexLock lock(mutex_);
   if (closed_) return;
   closed_ = true;
@@ -261,15 +263,18 @@ HbmStats HbmCache::Stats() {
     for (std::uint32_t order = 0; order < order_count_; ++order) {
       const std::uint32_t space = SpaceOf(layer, order);
       const HbmSpaceStats& spaces = directory_->stats(space);
-      stats.orders.push_back({.layer_id = layers_[layer].layer_id,
-                              .order = order + 2,
-                              .groups = counts_[space].groups,
-                              .hits = counts_[space].hits,
-                              .staged = counts_[space].staged,
-                              .insertions = spaces.insertions,
-                              .rejections = spaces.rejections,
-                              .evictions = spaces.evictions,
-                              .resident_groups = spaces.insertions - spaces.evictions});
+      stats.orders.push_back(
+          {.layer_id = layers_[layer].layer_id,
+           .order = order + 2,
+           .groups = counts_[space].groups,
+           .hits = counts_[space].hits,
+           .staged = counts_[space].staged,
+           .insertions = spaces.insertions,
+           .rejections = spaces.rejections,
+           .evictions = spaces.evictions,
+           .removals = spaces.removals,
+           .refusals = counts_[space].refusals,
+           .resident_groups = spaces.insertions - spaces.evictions - spaces.removals});
     }
   }
   stats.slot_count = directory_->slot_count();
@@ -285,6 +290,7 @@ HbmStats HbmCache::Stats() {
   }
   stats.staging_used_bytes = staging_.used();
   stats.slots_in_flight = directory_->in_flight_count();
+  stats.mirror_lag = changes_.size() + directory_->change_count();
   stats.description = fmt::format("{} slots of {} B on {}", stats.slot_count, slot_size_bytes_,
                                   device_->description());
   return stats;

@@ -17,6 +17,7 @@
 #include "cuda/hbm_directory.h"
 #include "cuda/hbm_lane.h"
 #include "tiercel/hbm.h"
+#include "tiercel/overlay.h"
 #include "tiercel/status.h"
 #include "tiercel/store.h"
 
@@ -27,7 +28,7 @@ namespace tiercel {
 ///
 /// Threading: all methods may run concurrently, and take turns. I/O threads of the store
 /// write to staging and flags without the lock.
-class HbmCache : public std::enable_shared_from_this<HbmCache> {
+class HbmCache final : public std::enable_shared_from_this<HbmCache>, private UpdateObserver {
  public:
   /// Takes all memory. `store` must outlive Close().
   /// Errors: as HbmTier::Open().
@@ -51,6 +52,9 @@ class HbmCache : public std::enable_shared_from_this<HbmCache> {
       TIERCEL_EXCLUDES(mutex_);
   [[nodiscard]] Status Cancel(const HbmTicket& ticket) TIERCEL_EXCLUDES(mutex_);
   [[nodiscard]] Status SyncDirectoryOnStream(HbmStream stream) TIERCEL_EXCLUDES(mutex_);
+  [[nodiscard]] Result<HbmTicket> FetchMissesOnStream(const ProbedTokens& probed,
+                                                      const HbmOutput& output, HbmStream stream)
+      TIERCEL_EXCLUDES(mutex_);
   /// What kernels probe. REQUIRES: HbmOptions::device_directory.
   [[nodiscard]] const MirrorTable& mirror() const noexcept { return mirror_; }
   [[nodiscard]] const Store& store() const noexcept { return store_; }
@@ -83,6 +87,7 @@ class HbmCache : public std::enable_shared_from_this<HbmCache> {
     std::uint64_t groups = 0;
     std::uint64_t hits = 0;
     std::uint64_t staged = 0;
+    std::uint64_t refusals = 0;
   };
 
   HbmCache(Store& store, std::unique_ptr<HbmDevice> device, const HbmOptions& options);
@@ -112,12 +117,22 @@ class HbmCache : public std::enable_shared_from_this<HbmCache> {
       TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Status Hash(const Layer& layer, std::span<const TokenRun> runs)
       TIERCEL_REQUIRES(mutex_);
+  void BeginPlan(Lane& lane, LaneLayer& part) TIERCEL_REQUIRES(mutex_);
   void Plan(Lane& lane, LaneLayer& part) TIERCEL_REQUIRES(mutex_);
+  void TakeSlot(LaneLayer& part, std::uint32_t number) TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Status Fetch(Lane& lane, LaneLayer& part, const HbmOutput& output)
       TIERCEL_REQUIRES(mutex_);
-  [[nodiscard]] Status Upload(LaneLayer& part) TIERCEL_REQUIRES(mutex_);
+  [[nodiscard]] Status Upload(LaneLayer& part, HbmStream stream) TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Result<std::unique_ptr<PendingUpload>> TakeUpload() TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Status Enqueue(Lane& lane, HbmStream stream) TIERCEL_REQUIRES(mutex_);
+  [[nodiscard]] Status EnqueueGather(Lane& lane, LaneLayer& part, const GroupSource* groups,
+                                     HbmStream stream) TIERCEL_REQUIRES(mutex_);
+
+  // hbm_probed.cc
+  [[nodiscard]] Status CheckProbed(const Lane& lane, const Layer& layer, const ProbedTokens& probed)
+      TIERCEL_REQUIRES(mutex_);
+  [[nodiscard]] Status StartProbed(Lane& lane, LaneLayer& part, const ProbedTokens& probed,
+                                   HbmStream stream) TIERCEL_REQUIRES(mutex_);
 
   // hbm_reap.cc
   void ReapAll() TIERCEL_REQUIRES(mutex_);
@@ -126,6 +141,12 @@ class HbmCache : public std::enable_shared_from_this<HbmCache> {
   void Undo(LaneLayer& part) TIERCEL_REQUIRES(mutex_);
   void CancelLayer(LaneLayer& part) TIERCEL_REQUIRES(mutex_);
   void ReapUploads() TIERCEL_REQUIRES(mutex_);
+
+  // hbm_update.cc
+  void OnUpdateBegins(const ChangingRows& rows) noexcept override TIERCEL_EXCLUDES(mutex_);
+  void OnUpdateEnds() noexcept override TIERCEL_EXCLUDES(mutex_);
+  [[nodiscard]] std::uint32_t BeginChange(const ChangingRows& rows) noexcept
+      TIERCEL_EXCLUDES(mutex_);
 
   // hbm_mirror.cc
   /// Changes that are on their way to the mirror.
@@ -155,6 +176,8 @@ class HbmCache : public std::enable_shared_from_this<HbmCache> {
 
   Mutex mutex_;
   bool closed_ TIERCEL_GUARDED_BY(mutex_) = false;
+  /// Rows of an update under way: no group with one is taken in.
+  const ChangingRows* changing_ TIERCEL_GUARDED_BY(mutex_) = nullptr;
   std::unique_ptr<HbmDirectory> directory_ TIERCEL_GUARDED_BY(mutex_);
   RangeAllocator staging_ TIERCEL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<Lane>> lanes_ TIERCEL_GUARDED_BY(mutex_);
@@ -167,6 +190,8 @@ class HbmCache : public std::enable_shared_from_this<HbmCache> {
   std::vector<std::unique_ptr<PendingUpload>> free_uploads_ TIERCEL_GUARDED_BY(mutex_);
   std::array<MirrorUpdate, 2> mirror_updates_ TIERCEL_GUARDED_BY(mutex_);
   std::deque<HbmChange> changes_ TIERCEL_GUARDED_BY(mutex_);  ///< Not on their way yet.
+  /// Changes that the mirror has to hear of before it is free of rows that were updated.
+  std::size_t untold_ TIERCEL_GUARDED_BY(mutex_) = 0;
   std::vector<HbmCopy> copies_ TIERCEL_GUARDED_BY(mutex_);
 };
 

@@ -102,14 +102,25 @@ void HbmDirectory::Free(std::uint32_t slot) noexcept {
   free_.push_back(slot);  // Has room for all slots.
 }
 
-/// Drops the slot that the policy gives up. It is free at once unless it is pinned.
+/// Drops the group that the policy gives up.
 void HbmDirectory::EvictOne() noexcept {
   const std::uint32_t slot = policy_.Evict();
   if (slot == Policy::kNoSlot) return;
+  ++stats_[records_[slot].space].evictions;
+  Leave(slot);
+}
+
+void HbmDirectory::Remove(std::uint32_t slot) noexcept {
+  policy_.Forget(slot);
+  ++stats_[records_[slot].space].removals;
+  Leave(slot);
+}
+
+/// Nobody finds the slot any more. It is free at once unless it is pinned.
+void HbmDirectory::Leave(std::uint32_t slot) noexcept {
   TIERCEL_CHECK(states_[slot] == State::kResident);
   const SlotRecord& record = records_[slot];
   index_.Remove(HashGroup(record.space, record.key), slot);
-  ++stats_[record.space].evictions;
   if (changes_) {
     Pin(slot);  // Until the mirror has been told.
     changes_->push_back({record.key, slot, record.space, /*added=*/false});

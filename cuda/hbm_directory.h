@@ -1,6 +1,7 @@
 #ifndef TIERCEL_CUDA_HBM_DIRECTORY_H_
 #define TIERCEL_CUDA_HBM_DIRECTORY_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -20,6 +21,7 @@ struct HbmSpaceStats {
   std::uint64_t insertions = 0;
   std::uint64_t rejections = 0;
   std::uint64_t evictions = 0;
+  std::uint64_t removals = 0;  ///< By RemoveIf().
 };
 
 /// What a mirror of the directory has to be told; see HbmDirectory::LogChanges().
@@ -32,12 +34,12 @@ struct HbmChange {
 
 /// Which group lies in which slot of HBM. Knows no bytes and no device.
 ///
-///   free -> Take() -> filling -> Publish() -> resident -> evicted -> (leaving) -> free
+///   free -> Take() -> filling -> Publish() -> resident -> dropped -> (leaving) -> free
 ///
 /// A slot is found only while it is resident: its bytes are known to be in place. Work that
-/// is in flight on a stream pins the slots it reads. A slot that is evicted while pinned
-/// leaves: nobody finds it any more, and it is free when the last pin goes. So no slot is
-/// written while anything that may run later reads it.
+/// is in flight on a stream pins the slots it reads. A slot that is dropped (evicted, or by
+/// RemoveIf()) while pinned leaves: nobody finds it any more, and it is free when the last pin
+/// goes. So no slot is written while anything that may run later reads it.
 ///
 /// Admission and eviction are the DRAM cache's (cache/policy.h), a second instance of it.
 ///
@@ -73,6 +75,17 @@ class HbmDirectory {
   /// `slot` was not filled after all. REQUIRES: Take() gave it.
   void Return(std::uint32_t slot) noexcept;
 
+  /// Drops the resident groups of slots [first, first + count) for which
+  /// condition(space, key) is true. Slots beyond the last are none.
+  template <typename Condition>
+  void RemoveIf(std::uint32_t first, std::uint32_t count, Condition&& condition) {
+    const std::uint32_t end = first + std::min(count, slot_count_ - std::min(first, slot_count_));
+    for (std::uint32_t slot = first; slot < end; ++slot) {
+      if (states_[slot] != State::kResident) continue;
+      if (condition(std::uint32_t{records_[slot].space}, records_[slot].key)) Remove(slot);
+    }
+  }
+
   /// From now on notes what comes and goes, for a mirror of the directory that others read.
   /// Slots that go stay pinned until the mirror's owner unpins them: when nothing that read
   /// the mirror before it was told is in flight any more.
@@ -80,6 +93,10 @@ class HbmDirectory {
   /// What was noted since the last call, oldest first. The caller unpins the slot of each
   /// that is not `added`, once.
   [[nodiscard]] std::vector<HbmChange> TakeChanges();
+  /// How many those are.
+  [[nodiscard]] std::size_t change_count() const noexcept {
+    return changes_ ? changes_->size() : 0;
+  }
 
   [[nodiscard]] const HbmSpaceStats& stats(std::uint32_t space) const noexcept {
     return stats_[space];
@@ -100,6 +117,8 @@ class HbmDirectory {
 
   void Free(std::uint32_t slot) noexcept;
   void EvictOne() noexcept;
+  void Remove(std::uint32_t slot) noexcept;
+  void Leave(std::uint32_t slot) noexcept;
 
   const std::uint32_t slot_count_;
   const Slab slab_;

@@ -19,20 +19,31 @@ void MissTable::Clear() noexcept {
   stamp_ = 1;
 }
 
-MissTable::Noted MissTable::Note(const Miss& miss) noexcept {
+/// The group's cell, or the free one that it may take.
+MissTable::Cell& MissTable::Find(const Miss& miss) noexcept {
   const std::size_t mask = cells_.size() - 1;
   std::size_t at = HashGroup(miss.order_index, miss.key) & mask;
   for (; cells_[at].stamp == stamp_; at = (at + 1) & mask) {
     const Miss& other = misses_[cells_[at].number];
-    if (other.key == miss.key && other.order_index == miss.order_index) {
-      return {.number = cells_[at].number, .is_new = false};
-    }
+    if (other.key == miss.key && other.order_index == miss.order_index) break;
   }
+  return cells_[at];
+}
+
+MissTable::Noted MissTable::Note(const Miss& miss) noexcept {
+  const Cell& cell = Find(miss);
+  if (cell.stamp == stamp_) return {.number = cell.number, .is_new = false};
+  return NoteAnyhow(miss);
+}
+
+MissTable::Noted MissTable::NoteAnyhow(const Miss& miss) noexcept {
   TIERCEL_CHECK(misses_.size() < misses_.capacity());
   const auto number = static_cast<std::uint32_t>(misses_.size());
-  cells_[at] = {.stamp = stamp_, .number = number};
+  Cell& cell = Find(miss);
+  const bool is_new = cell.stamp != stamp_;
+  if (is_new) cell = {.stamp = stamp_, .number = number};
   misses_.push_back(miss);
-  return {.number = number, .is_new = true};
+  return {.number = number, .is_new = is_new};
 }
 
 LaneLayer::LaneLayer(std::uint32_t layer_slot, std::size_t groups_max, std::uint32_t rows_per_group)

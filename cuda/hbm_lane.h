@@ -43,6 +43,8 @@ class MissTable {
     bool is_new = false;
   };
   Noted Note(const Miss& miss) noexcept;
+  /// The same, but each gets a number of its own: its place in the order of the calls.
+  Noted NoteAnyhow(const Miss& miss) noexcept;
   [[nodiscard]] std::span<const Miss> misses() const noexcept { return misses_; }
 
  private:
@@ -51,6 +53,8 @@ class MissTable {
     std::uint32_t stamp = 0;
     std::uint32_t number = 0;
   };
+  [[nodiscard]] Cell& Find(const Miss& miss) noexcept;
+
   std::vector<Cell> cells_;
   std::vector<Miss> misses_;
   std::uint32_t stamp_ = 0;
@@ -63,7 +67,7 @@ struct PendingUpload {
     std::uint32_t slot = 0;
     std::uint32_t space = 0;
     std::uint64_t key = 0;
-    bool good = false;  ///< All rows of the group could be had.
+    bool good = false;  ///< All rows of the group could be had, and none was updated since.
   };
   HbmEvent ended;
   Range staging;
@@ -83,6 +87,7 @@ struct LaneLayer {
   struct Fill {
     std::uint32_t slot = 0;
     std::uint32_t number = 0;
+    bool stale = false;  ///< A row of the group was updated since: it is not kept.
   };
 
   const std::uint32_t slot_of_layer;  ///< Into HbmCache's layers.
@@ -125,6 +130,7 @@ struct Lane {
 
   std::uint32_t token_capacity = 0;
   bool fixed = false;    ///< Of OpenLane(): gone when it is dropped.
+  bool probed = false;   ///< Of FetchMissesOnStream(): the host cannot see where its groups are.
   bool dropped = false;  ///< Nobody has its ticket any more.
   State state = State::kFree;
   std::uint32_t sequence = 0;

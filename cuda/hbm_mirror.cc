@@ -74,6 +74,7 @@ std::uint32_t HbmCache::WriteChanges(MirrorUpdate& update) {
     }
   }
   changes_.erase(changes_.begin(), changes_.begin() + static_cast<std::ptrdiff_t>(count));
+  untold_ -= std::min(untold_, count);
   std::uint32_t written = 0;
   for (const auto& [group, outcome] : outcomes) {
     const DeviceChange change = {
@@ -95,13 +96,23 @@ Status HbmCache::SyncDirectoryOnStream(HbmStream stream) {
   }
   ReapAll();
   for (const HbmChange& change : directory_->TakeChanges()) changes_.push_back(change);
-  const auto update = std::ranges::find(mirror_updates_, false, &MirrorUpdate::under_way);
-  if (changes_.empty() || update == mirror_updates_.end()) return {};
-  const std::uint32_t count = WriteChanges(*update);
-  update->under_way = true;  // On failure for good: nobody can say what the mirror has.
-  Status status = device_->ApplyChanges(mirror_, update->changes.device, count, stream);
-  if (!status.ok()) return status;
-  return device_->RecordEvent(update->applied, stream);
+  bool first = true;
+  for (MirrorUpdate& update : mirror_updates_) {
+    // The second one is for what must not be found any more.
+    if (update.under_way || changes_.empty() || (!first && untold_ == 0)) continue;
+    first = false;
+    const std::uint32_t count = WriteChanges(update);
+    update.under_way = true;  // On failure for good: nobody can say what the mirror has.
+    Status status = device_->ApplyChanges(mirror_, update.changes.device, count, stream);
+    if (status.ok()) status = device_->RecordEvent(update.applied, stream);
+    if (!status.ok()) return status;
+  }
+  if (untold_ == 0) return {};
+  return Status(StatusCode::kUnavailable,
+                fmt::format("rows were updated, and the mirror may still have groups with the old "
+                            "ones: {} changes before that do not fit into what is under way; call "
+                            "again when the stream has come further",
+                            untold_));
 }
 
 Result<std::uint32_t> HbmCache::FirstSpaceOf(std::uint32_t layer_id) const {

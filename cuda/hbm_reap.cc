@@ -12,11 +12,11 @@
 namespace tiercel {
 
 void HbmCache::ReapAll() {
-  ReapUploads();
   ReapMirror();
   for (auto& lane : lanes_) {
     if (lane->state != Lane::State::kFree) Reap(*lane);
   }
+  ReapUploads();  // Those that the lanes have just let go of, too.
 }
 
 void HbmCache::Reap(Lane& lane) {
@@ -63,7 +63,7 @@ void HbmCache::ReapLayer(LaneLayer& part) {
     const auto rows =
         std::span(part.staged_status).subspan(std::size_t{fill.number} * head_count_, head_count_);
     const std::uint32_t space = SpaceOf(part.slot_of_layer, miss.order_index);
-    const bool good = filled && std::ranges::all_of(rows, [](RowStatus status) {
+    const bool good = filled && !fill.stale && std::ranges::all_of(rows, [](RowStatus status) {
                         return status == RowStatus::kOk;
                       });
     if (upload != nullptr) {
@@ -189,12 +189,20 @@ Status HbmCache::RowStatuses(std::uint32_t lane_index, std::uint32_t layer_id,
   if (!found.ok()) return std::move(found).TakeStatus();
   Result<LaneLayer*> part = FindLaneLayer(*found.value(), layer_id);
   if (!part.ok()) return std::move(part).TakeStatus();
-  const std::size_t group_count = std::size_t{found.value()->token_count} * order_count_;
-  if (row_status.size() != group_count * head_count_) {
-    return Status(StatusCode::kInvalidArgument,
-                  fmt::format("row_status has {} entries; {} tokens of {} columns need {}",
-                              row_status.size(), found.value()->token_count,
-                              order_count_ * head_count_, group_count * head_count_));
+  const Lane& lane = *found.value();
+  const std::vector<RowStatus>& staged = part.value()->staged_status;
+  const std::size_t group_count = std::size_t{lane.token_count} * order_count_;
+  const std::size_t row_count = lane.probed ? staged.size() : group_count * head_count_;
+  if (row_status.size() != row_count) {
+    return Status(
+        StatusCode::kInvalidArgument,
+        fmt::format("row_status has {} entries; {} are needed: {} tokens of {} columns, "
+                    "or what a probe missed",
+                    row_status.size(), row_count, lane.token_count, order_count_ * head_count_));
+  }
+  if (lane.probed) {
+    std::ranges::copy(staged, row_status.begin());
+    return {};
   }
   for (std::size_t i = 0; i < group_count; ++i) {
     const std::span<RowStatus> rows = row_status.subspan(i * head_count_, head_count_);
@@ -205,9 +213,7 @@ Status HbmCache::RowStatuses(std::uint32_t lane_index, std::uint32_t layer_id,
       std::ranges::fill(rows, RowStatus::kOk);
     } else {
       const std::size_t number = source & ~GroupSource::kStaged;
-      std::ranges::copy(
-          std::span(part.value()->staged_status).subspan(number * head_count_, head_count_),
-          rows.begin());
+      std::ranges::copy(std::span(staged).subspan(number * head_count_, head_count_), rows.begin());
     }
   }
   return {};

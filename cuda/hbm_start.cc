@@ -196,6 +196,7 @@ Status HbmCache::StartBatch(Lane& lane, std::span<const TokenRun> runs) {
                               "tokens_max",
                               token_count, lane.token_capacity));
   }
+  lane.probed = false;
   lane.token_count = static_cast<std::uint32_t>(token_count);
   if (++lane.sequence == 0) lane.sequence = 1;  // 0 is what `done` is at first.
   Status failure;
@@ -205,7 +206,9 @@ Status HbmCache::StartBatch(Lane& lane, std::span<const TokenRun> runs) {
     if (!failure.ok()) break;
     Plan(lane, part);
     failure = Fetch(lane, part, lane.outputs[index]);
-    if (failure.ok() && options_.upload == HbmUpload::kCopyEngine) failure = Upload(part);
+    if (failure.ok() && options_.upload == HbmUpload::kCopyEngine) {
+      failure = Upload(part, upload_stream_);
+    }
     if (!failure.ok()) break;
   }
   if (failure.ok()) return {};
@@ -230,7 +233,8 @@ Status HbmCache::Hash(const Layer& layer, std::span<const TokenRun> runs) {
   return {};
 }
 
-void HbmCache::Plan(Lane& lane, LaneLayer& part) {
+/// A batch of no groups yet.
+void HbmCache::BeginPlan(Lane& lane, LaneLayer& part) {
   part.misses.Clear();
   part.pinned.clear();
   part.fills.clear();
@@ -240,6 +244,10 @@ void HbmCache::Plan(Lane& lane, LaneLayer& part) {
   part.cancelled = false;
   part.in_flight = true;
   Shared(part.flag).store(0, std::memory_order_release);
+}
+
+void HbmCache::Plan(Lane& lane, LaneLayer& part) {
+  BeginPlan(lane, part);
   const Layer& layer = layers_[part.slot_of_layer];
   const bool fill_in_gather = options_.upload == HbmUpload::kWithGather;
   for (std::uint32_t token = 0; token < lane.token_count; ++token) {
@@ -263,12 +271,26 @@ void HbmCache::Plan(Lane& lane, LaneLayer& part) {
       place.source = GroupSource::kStaged | noted.number;
       if (!noted.is_new) continue;
       ++counts_[space].staged;
-      const std::uint32_t slot = directory_->Take(space);
-      if (slot == HbmDirectory::kNoSlot) continue;
-      part.fills.push_back({.slot = slot, .number = noted.number});
-      if (fill_in_gather) place.fill_slot = slot;
+      const std::size_t fill_count = part.fills.size();
+      TakeSlot(part, noted.number);
+      if (fill_in_gather && part.fills.size() > fill_count) {
+        place.fill_slot = part.fills.back().slot;
+      }
     }
   }
+}
+
+/// A slot for a group that was missed, if it may have one.
+void HbmCache::TakeSlot(LaneLayer& part, std::uint32_t number) {
+  const MissTable::Miss& miss = part.misses.misses()[number];
+  const std::uint32_t space = SpaceOf(part.slot_of_layer, miss.order_index);
+  if (changing_ != nullptr &&
+      changing_->HasRowOf(layers_[part.slot_of_layer].layer_id, miss.order_index, miss.key)) {
+    ++counts_[space].refusals;  // What comes may be the old row still.
+    return;
+  }
+  const std::uint32_t slot = directory_->Take(space);
+  if (slot != HbmDirectory::kNoSlot) part.fills.push_back({.slot = slot, .number = number});
 }
 
 /// Writes the header and has the store bring what was missed.
@@ -306,6 +328,7 @@ Status HbmCache::Fetch(Lane& lane, LaneLayer& part, const HbmOutput& output) {
                                 .rows = {staging_memory_.host + range->first, bytes},
                                 .row_status = part.staged_status};
   PrefetchOptions options;
+  if (options_.residency == HbmResidency::kExclusive) options.cache = CacheUse::kKeepOut;
   options.on_layer = [&part](std::uint32_t, StatusCode) {
     Shared(part.flag).store(1, std::memory_order_release);
   };
@@ -328,8 +351,8 @@ Result<std::unique_ptr<PendingUpload>> HbmCache::TakeUpload() {
   return upload;
 }
 
-/// Copies what is to be filled into its slots, on the tier's own stream.
-Status HbmCache::Upload(LaneLayer& part) {
+/// Copies what is to be filled into its slots, by copy engine.
+Status HbmCache::Upload(LaneLayer& part, HbmStream stream) {
   if (part.fills.empty()) return {};
   const Layer& layer = layers_[part.slot_of_layer];
   copies_.clear();
@@ -340,14 +363,14 @@ Status HbmCache::Upload(LaneLayer& part) {
   }
   Result<std::unique_ptr<PendingUpload>> upload = TakeUpload();
   if (!upload.ok()) return std::move(upload).TakeStatus();
-  Status status = device_->WaitFlag(part.flag, upload_stream_);
+  Status status = device_->WaitFlag(part.flag, stream);
   if (!status.ok()) {
     free_uploads_.push_back(std::move(upload).value());
     return status;  // Nothing is on its way: the slots are returned.
   }
-  status = device_->Copy(copies_, layer.group_size_bytes, upload_stream_);
+  status = device_->Copy(copies_, layer.group_size_bytes, stream);
   if (!status.ok()) part.cancelled = true;  // Some copies may be on their way, none counts.
-  Status recorded = device_->RecordEvent(upload.value()->ended, upload_stream_);
+  Status recorded = device_->RecordEvent(upload.value()->ended, stream);
   if (recorded.ok()) {
     part.upload = std::move(upload).value();
   } else {
@@ -361,29 +384,36 @@ Status HbmCache::Upload(LaneLayer& part) {
 Status HbmCache::Enqueue(Lane& lane, HbmStream stream) {
   for (const std::uint32_t index : lane.active) {
     LaneLayer& part = *lane.layers[index];
-    const Layer& layer = layers_[index];
-    if (lane.fixed || !part.Staged()) {
-      if (Status status = device_->WaitFlag(part.flag, stream); !status.ok()) return status;
-    }
-    const GatherArguments arguments = {
-        .header = part.header.device,
-        .groups = part.groups.device,
-        .slots = slots_,
-        .staging = staging_memory_.device,
-        .done = part.done.device,
-        .arrivals = part.arrivals,
-        .shape = layer.shape,
-        .format = options_.format,
-        .order_count = order_count_,
-        .rows_per_group = head_count_,
-        .slot_size_bytes = slot_size_bytes_,
-        .token_capacity = lane.fixed ? lane.token_capacity : lane.token_count,
-        .multiprocessors_max = options_.gather_multiprocessors_max};
-    if (Status status = device_->Gather(arguments, stream); !status.ok()) return status;
-    part.enqueued = true;
-    if (Status status = device_->RecordEvent(part.gathered, stream); !status.ok()) return status;
-    part.recorded = true;
+    Status status = EnqueueGather(lane, part, part.groups.device, stream);
+    if (!status.ok()) return status;
   }
+  return {};
+}
+
+/// The wait for the staging, the gather of `groups`, and the event behind it.
+Status HbmCache::EnqueueGather(Lane& lane, LaneLayer& part, const GroupSource* groups,
+                               HbmStream stream) {
+  if (lane.fixed || !part.Staged()) {
+    if (Status status = device_->WaitFlag(part.flag, stream); !status.ok()) return status;
+  }
+  const GatherArguments arguments = {
+      .header = part.header.device,
+      .groups = groups,
+      .slots = slots_,
+      .staging = staging_memory_.device,
+      .done = part.done.device,
+      .arrivals = part.arrivals,
+      .shape = layers_[part.slot_of_layer].shape,
+      .format = options_.format,
+      .order_count = order_count_,
+      .rows_per_group = head_count_,
+      .slot_size_bytes = slot_size_bytes_,
+      .token_capacity = lane.fixed ? lane.token_capacity : lane.token_count,
+      .multiprocessors_max = options_.gather_multiprocessors_max};
+  if (Status status = device_->Gather(arguments, stream); !status.ok()) return status;
+  part.enqueued = true;
+  if (Status status = device_->RecordEvent(part.gathered, stream); !status.ok()) return status;
+  part.recorded = true;
   return {};
 }
 

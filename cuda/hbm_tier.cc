@@ -51,6 +51,11 @@ Status HbmTier::SyncDirectoryOnStream(cudaStream_t stream) {
   return cache_->SyncDirectoryOnStream(HbmStream{stream});
 }
 
+Result<HbmTicket> HbmTier::FetchMissesOnStream(const ProbedTokens& probed, const HbmOutput& output,
+                                               cudaStream_t stream) {
+  return cache_->FetchMissesOnStream(probed, output, HbmStream{stream});
+}
+
 HbmStats HbmTier::Stats() const {
   return cache_->Stats();
 }

@@ -229,6 +229,9 @@ void ReadOption(const std::string& name, py::handle value, StartRequest& request
   } else if (name == "when_full") {
     options.when_full =
         Choose("when_full", value, "refuse", WhenFull::kRefuse, "block", WhenFull::kBlock);
+  } else if (name == "cache") {
+    options.cache =
+        Choose("cache", value, "insert", CacheUse::kInsert, "keep_out", CacheUse::kKeepOut);
   } else if (name == "event_fd") {
     options.event_fd = value.is_none() ? -1 : py::cast<int>(value);
   } else if (name == "on_layer") {

@@ -40,7 +40,8 @@ void Batch::AddWaiter(const Probe& probe) {
                       .space = probe.space,
                       .key = probe.key,
                       .row_index = probe.row_index,
-                      .deadline_ns = layers_[probe.layer_slot].deadline_ns});
+                      .deadline_ns = layers_[probe.layer_slot].deadline_ns,
+                      .keep_out = layers_[probe.layer_slot].keep_out});
   ++counts_[probe.layer_slot].waiters;
 }
 

@@ -25,6 +25,7 @@ struct BatchLayer {
   std::uint32_t output_row_size_bytes = 0;
   std::size_t row_stride_bytes = 0;
   std::uint64_t deadline_ns = 0;  ///< Of its waiters.
+  bool keep_out = false;          ///< Of its waiters: CacheUse::kKeepOut.
 
   [[nodiscard]] std::byte* Row(std::uint64_t row_index) const noexcept {
     return rows + row_index * row_stride_bytes;

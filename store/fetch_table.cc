@@ -62,6 +62,8 @@ std::size_t FetchTable::AddSome(std::span<Waiter> waiters, FetchOwner owner,
                      .deadline_ns = waiter.deadline_ns,
                      .sequence = sequence_++,
                      .owner = owner,
+                     .made_kept_out = waiter.keep_out,
+                     .kept_out = waiter.keep_out,
                      .chain = *bucket};
       *bucket = fetch;
       heap_.push_back(fetch);
@@ -72,6 +74,7 @@ std::size_t FetchTable::AddSome(std::span<Waiter> waiters, FetchOwner owner,
       waiter.joined = false;
     } else {
       waiter.joined = true;
+      fetch->kept_out = fetch->kept_out && waiter.keep_out;
       MakeEarlier(fetch, waiter.deadline_ns);
     }
     waiter.fetch = fetch;
@@ -126,6 +129,16 @@ Fetch* FetchTable::Take(bool background) {
 
 Waiter* FetchTable::Finish(Fetch* fetch) {
   MutexLock lock(mutex_);
+  return End(fetch);
+}
+
+std::optional<Waiter*> FetchTable::FinishKeptOut(Fetch* fetch) {
+  MutexLock lock(mutex_);
+  if (!fetch->kept_out) return std::nullopt;
+  return End(fetch);
+}
+
+Waiter* FetchTable::End(Fetch* fetch) {
   TIERCEL_CHECK(fetch->heap_index == kTaken);
   Waiter* const waiters = fetch->waiters;
   for (Waiter* waiter = waiters; waiter != nullptr; waiter = waiter->next) waiter->fetch = nullptr;

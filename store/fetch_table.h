@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -32,6 +33,8 @@ struct Fetch {
   std::uint64_t sequence = 0;     ///< Breaks ties: first come, first served.
   FetchOwner owner = FetchOwner::kLookup;
   std::uint32_t heap_index = 0;  ///< Place in the queue; kTaken once an I/O thread has it.
+  bool made_kept_out = false;    ///< Its first waiter's keep_out. Does not change.
+  bool kept_out = false;         ///< Nobody who ever joined it wants it in the cache.
   Waiter* waiters = nullptr;
   Fetch* chain = nullptr;  ///< Next in the hash bucket, or in the free list.
 };
@@ -115,6 +118,9 @@ class FetchTable {
   /// waiters, linked by `next`; the caller delivers to each (after reading `next`:
   /// a batch may end at its last delivery).
   [[nodiscard]] Waiter* Finish(Fetch* fetch) TIERCEL_EXCLUDES(mutex_);
+  /// The same, of a fetch that nobody who ever joined it wants in the cache. Nothing, and the
+  /// fetch goes on, where somebody does: who joins up to the end must find it there.
+  [[nodiscard]] std::optional<Waiter*> FinishKeptOut(Fetch* fetch) TIERCEL_EXCLUDES(mutex_);
 
   /// Takes those of `waiters` that still wait off their fetches; a queued fetch that
   /// nobody waits for any more is dropped. Returns how many: the others have been
@@ -138,6 +144,7 @@ class FetchTable {
   [[nodiscard]] bool HasRoom(FetchOwner owner) const TIERCEL_REQUIRES(mutex_);
 
   Fetch** BucketOf(std::uint32_t space, std::uint64_t key) TIERCEL_REQUIRES(mutex_);
+  [[nodiscard]] Waiter* End(Fetch* fetch) TIERCEL_REQUIRES(mutex_);
   void Unchain(Fetch* fetch) TIERCEL_REQUIRES(mutex_);
   void Free(Fetch* fetch) TIERCEL_REQUIRES(mutex_);
 

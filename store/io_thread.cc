@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <optional>
 
 #include "base/clock.h"
 #include "base/errno_status.h"
@@ -359,19 +360,22 @@ void IoThread::Deliver(std::uint32_t group_index) noexcept {
   const Space& space = context_.layout.spaces[fetch->space];
   const std::span<std::byte> bytes = BytesOf(group_index);
   const std::span<RowStatus> statuses = StatusesOf(group_index).first(space.row_count);
-  Waiter* waiter = nullptr;
+  std::optional<Waiter*> waiters;
   {
     Overlay::Delivery delivery(context_.overlay);
     const bool may_cache = delivery.Merge(space, RowsOf(group_index).first(space.row_count), bytes,
                                           statuses, group.failed_rows);
-    if (group.failed_rows > 0) {
-      context_.counters.spaces[fetch->space].failed.Add(1);
-    } else if (may_cache && !space.single_rows()) {
-      // Before Finish(): whoever comes later finds the group here or there.
-      context_.cache.Insert(fetch->space, fetch->key, bytes);
+    if (group.failed_rows > 0) context_.counters.spaces[fetch->space].failed.Add(1);
+    if (fetch->made_kept_out) waiters = context_.fetches.FinishKeptOut(fetch);
+    if (!waiters.has_value()) {
+      if (group.failed_rows == 0 && may_cache && !space.single_rows()) {
+        // Before Finish(): whoever comes later finds the group here or there.
+        context_.cache.Insert(fetch->space, fetch->key, bytes);
+      }
+      waiters = context_.fetches.Finish(fetch);
     }
-    waiter = context_.fetches.Finish(fetch);
   }
+  Waiter* waiter = *waiters;
   while (waiter != nullptr) {
     Waiter* const next = waiter->next;  // The batch may end with this delivery.
     waiter->batch->Deliver(*waiter, space, bytes, statuses);

@@ -20,23 +20,6 @@ constexpr std::size_t kCommitRowsMax = std::size_t{1} << 16;
 
 constexpr std::uint64_t kLoadLogNs = 2'000'000'000;
 
-/// Rows that are looked for, as a set in one block of 8 KiB that stays in the first-level
-/// cache: rows that are not in it are told apart in two cycles.
-class RowBits {
- public:
-  void Add(OverlaidKey key) noexcept { words_[Bit(key) / 64] |= std::uint64_t{1} << Bit(key) % 64; }
-  [[nodiscard]] bool MayHave(OverlaidKey key) const noexcept {
-    return (words_[Bit(key) / 64] >> Bit(key) % 64 & 1) != 0;
-  }
-
- private:
-  static constexpr std::uint64_t kBits = 65536;
-  static std::uint64_t Bit(OverlaidKey key) noexcept {
-    return (key * 0x9E3779B97F4A7C15U >> 32) % kBits;
-  }
-  std::array<std::uint64_t, kBits / 64> words_{};
-};
-
 RowStatus FailureOf(StatusCode code) noexcept {
   return code == StatusCode::kCorruption ? RowStatus::kCorruption : RowStatus::kIoError;
 }
@@ -64,7 +47,8 @@ Overlay::Overlay(const Context& context, std::unique_ptr<StateDb> db, bool writa
       writable_(writable),
       row_count_max_(row_count_max),
       db_(std::move(db)),
-      rows_(row_count_max) {}
+      rows_(row_count_max),
+      pending_(context.layout, context.recipe, context.hasher, rows_) {}
 
 Overlay::~Overlay() = default;
 
@@ -326,13 +310,23 @@ Status Overlay::Write(Pending* first, Pending* last) {
 /// `reopen`, of a state that has to be opened anew.
 Status Overlay::Show(bool reopen) {
   if (unshown_.empty() && !reopen) return {};
+  MutexLock lock(observers_mutex_);
   View next;
   // May throw: what was written is then shown with the next update.
   if (!reopen) next = {.snapshot = db_->TakeSnapshot(), .sequence = last_sequence_};
-  for (const OverlaidKey key : unshown_) rows_.Mark(key, /*pending=*/true);
+  for (const OverlaidKey key : unshown_) {
+    rows_.Mark(key, /*pending=*/true);
+    pending_.Add(key);
+  }
   CloseGate();
   OpenGate();
-  groups_removed_.Add(Sweep(unshown_));
+  observers_told_ = true;
+  for (UpdateObserver* const observer : observers_) {
+    if (observer != nullptr) observer->OnUpdateBegins(pending_);
+  }
+  groups_removed_.Add(cache_->RemoveIf([this](std::uint32_t space, std::uint64_t group_key) {
+    return pending_.IsIn(space, group_key);
+  }));
   Status status;
   CloseGate();
   if (reopen) {
@@ -346,7 +340,30 @@ Status Overlay::Show(bool reopen) {
     visible_sequence_.store(view_.sequence, std::memory_order_relaxed);
   }
   OpenGate();
-  return status;
+  if (!status.ok()) return status;  // The rows stay pending: the next update shows them.
+  for (UpdateObserver* const observer : observers_) {
+    if (observer != nullptr) observer->OnUpdateEnds();
+  }
+  observers_told_ = false;
+  pending_.Clear();
+  return {};
+}
+
+Status Overlay::AddObserver(UpdateObserver& observer) {
+  MutexLock lock(observers_mutex_);
+  const auto free = std::ranges::find(observers_, nullptr);
+  if (free == observers_.end()) {
+    return Status(StatusCode::kResourceExhausted,
+                  fmt::format("{} observers of updates are there already", kObserversMax));
+  }
+  *free = &observer;
+  if (observers_told_) observer.OnUpdateBegins(pending_);
+  return {};
+}
+
+void Overlay::RemoveObserver(UpdateObserver& observer) noexcept {
+  MutexLock lock(observers_mutex_);
+  std::ranges::replace(observers_, &observer, nullptr);
 }
 
 /// Opens the state anew and makes what it has the view. On an error the view is the old one,
@@ -372,36 +389,6 @@ Status Overlay::ReopenAtClosedGate() noexcept {
   } catch (const std::bad_alloc&) {
     return NoMemoryToUpdate();
   }
-}
-
-/// Drops the cached groups that have one of the rows. Returns how many.
-std::uint64_t Overlay::Sweep(std::span<const OverlaidKey> keys) noexcept {
-  const Layout& layout = context_.layout;
-  RowBits bits;
-  std::array<bool, 256> touched{};  // The cache knows no more spaces.
-  for (const OverlaidKey key : keys) {
-    bits.Add(key);
-    const ServedLayer& layer = layout.layers[key >> 40];
-    const LayerRecipe& recipe = context_.recipe.layers[layer.recipe_index];
-    const std::uint64_t row = key & ((std::uint64_t{1} << 40) - 1);
-    for (std::uint32_t column = 0; column < layout.column_count; ++column) {
-      if (row < recipe.offsets[column] || row - recipe.offsets[column] >= recipe.head_sizes[column])
-        continue;
-      touched[layer.first_space + column / layout.head_count] = true;
-    }
-  }
-  std::array<RowId, kHeadCountMax> rows;
-  return cache_->RemoveIf([&](std::uint32_t space_index, std::uint64_t group_key) {
-    if (!touched[space_index]) return false;
-    const Space& space = layout.spaces[space_index];
-    const std::span group_rows = std::span(rows).first(space.row_count);
-    context_.hasher.RowsOfMix(layout.layers[space.layer_index].recipe_index, space.order_index,
-                              group_key, group_rows);
-    return std::ranges::any_of(group_rows, [&](RowId row) {
-      const OverlaidKey key = MakeOverlaidKey(space.layer_index, row);
-      return bits.MayHave(key) && rows_.Find(key).pending;
-    });
-  });
 }
 
 OverlayStats Overlay::Stats() const {

@@ -16,6 +16,7 @@
 #include "cache/group_cache.h"
 #include "store/counters.h"
 #include "store/overlaid_rows.h"
+#include "store/pending_rows.h"
 #include "store/space.h"
 #include "store/state_db.h"
 #include "tiercel/hasher.h"
@@ -41,11 +42,12 @@ namespace tiercel {
 ///   2. Mark    each row is put into rows_ with the mark `pending`, and every delivery that
 ///              may not have seen the mark is waited for (the gate is closed and opened).
 ///              From here on nobody inserts a group with such a row into the cache.
-///   3. Sweep   the groups in the cache that have such a row are dropped. A row's groups
-///              cannot be found by the row, which is a residue of any number of mixes: the
-///              rows of each cached group are computed from its key instead.
+///   3. Sweep   the groups in the cache that have such a row are dropped; observers, such as
+///              the HBM tier, do so with theirs. A row's groups cannot be found by the row,
+///              which is a residue of any number of mixes: the rows of each cached group are
+///              computed from its key instead.
 ///   4. Show    the gate is closed, the view is replaced by a newer one, the marks are taken
-///              away, the gate is opened.
+///              away, the gate is opened. Observers hear that it is over.
 ///
 /// The gate is held, shared, by each delivery from before it looks at the view until its
 /// group is out of the fetch table: until then others may join the fetch, later nobody can.
@@ -67,6 +69,9 @@ namespace tiercel {
 /// appends to the log behind what may be torn, where recovery does not look.)
 ///
 /// The hot set's loader inserts groups as deliveries do, through the same gate.
+///
+/// Observers are called with no gate held: they may wait for lookups, and those for deliveries.
+/// observers_mutex_ comes before the gates, and before all locks of observers.
 ///
 /// Threading: all methods may run concurrently, but for those that say otherwise.
 class Overlay {
@@ -133,6 +138,10 @@ class Overlay {
   /// Makes `rows` durable and visible. Blocks. Errors: as Store::Update().
   [[nodiscard]] Status Update(std::span<const RowUpdate> rows) TIERCEL_EXCLUDES(mutex_);
 
+  /// See Store::AddUpdateObserver().
+  [[nodiscard]] Status AddObserver(UpdateObserver& observer) TIERCEL_EXCLUDES(observers_mutex_);
+  void RemoveObserver(UpdateObserver& observer) noexcept TIERCEL_EXCLUDES(observers_mutex_);
+
   /// Whether a row may be an updated one. Whoever got bytes with an updated row before asks
   /// after that is told so.
   [[nodiscard]] bool MayHave(std::uint32_t layer_index, RowId row) const noexcept {
@@ -152,6 +161,7 @@ class Overlay {
 
  private:
   static constexpr std::size_t kGates = 32;
+  static constexpr std::size_t kObserversMax = 64;
   struct alignas(64) Gate {
     std::mutex mutex;
   };
@@ -170,9 +180,8 @@ class Overlay {
   void Commit(Pending* first, Pending* last) noexcept;
   [[nodiscard]] Status Write(Pending* first, Pending* last);
   [[nodiscard]] Status Admit(std::span<const RowUpdate> rows, std::uint64_t& room) const;
-  [[nodiscard]] Status Show(bool reopen);
+  [[nodiscard]] Status Show(bool reopen) TIERCEL_EXCLUDES(observers_mutex_);
   [[nodiscard]] Status ReopenAtClosedGate() noexcept;
-  [[nodiscard]] std::uint64_t Sweep(std::span<const OverlaidKey> keys) noexcept;
   void CloseGate() noexcept;
   void OpenGate() noexcept;
 
@@ -182,12 +191,18 @@ class Overlay {
   std::unique_ptr<StateDb> db_;
   GroupCache* cache_ = nullptr;
   OverlaidRows rows_;
+  PendingRows pending_;  ///< Of unshown_, while they are marked.
   std::array<Gate, kGates> gates_;
   View view_;  ///< Read with one gate held, written with all of them.
   std::atomic<std::uint64_t> visible_sequence_ = 0;  ///< view_'s, for reports.
   // Of the one who writes:
   std::uint64_t last_sequence_ = 0;
   std::vector<OverlaidKey> unshown_;  ///< Rows that are written and not in the view.
+
+  Mutex observers_mutex_;  ///< Held while an update is shown.
+  std::array<UpdateObserver*, kObserversMax> observers_ TIERCEL_GUARDED_BY(observers_mutex_) = {};
+  /// They were told of an update that has not ended.
+  bool observers_told_ TIERCEL_GUARDED_BY(observers_mutex_) = false;
 
   mutable Mutex mutex_;
   CondVar changed_;

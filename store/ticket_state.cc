@@ -58,6 +58,7 @@ void Ticket::State::AddLayer(const PrefetchLayer& wanted, const BatchLayer& plac
   layer.needed_after_ns = static_cast<std::uint64_t>(needed_after.count()) + layer_count_;
   layer.place = place;
   layer.place.deadline_ns = deadline_ns() + layer.needed_after_ns;
+  layer.place.keep_out = options_.cache == CacheUse::kKeepOut;
   const std::size_t extent_bytes =
       work.row_count == 0
           ? 0

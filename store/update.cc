@@ -150,6 +150,14 @@ Status Store::Update(std::span<const RowUpdate> rows) {
   }
 }
 
+Status Store::AddUpdateObserver(UpdateObserver& observer) {
+  return impl_->overlay == nullptr ? Status() : impl_->overlay->AddObserver(observer);
+}
+
+void Store::RemoveUpdateObserver(UpdateObserver& observer) noexcept {
+  if (impl_->overlay != nullptr) impl_->overlay->RemoveObserver(observer);
+}
+
 namespace {
 
 Result<StateInfo> ReadState(const std::string& path) {

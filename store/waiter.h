@@ -31,6 +31,7 @@ struct Waiter {
   std::uint64_t row_index = 0;    ///< First output row of that layer.
   std::uint64_t deadline_ns = 0;  ///< When the rows are needed.
   bool joined = false;            ///< Set by Add(): the fetch was there already.
+  bool keep_out = false;          ///< CacheUse::kKeepOut.
 
   Fetch* fetch = nullptr;  ///< Null when it waits no more.
   Waiter* previous = nullptr;

@@ -121,6 +121,11 @@ class DeviceHasher {
 /// It counts as in HBM once the host knows that its bytes are in the slot and that no row of
 /// it failed.
 ///
+/// A store of Updates::kReadWrite may be updated meanwhile: a batch that starts after
+/// Store::Update() returned has the new rows, one that started before has the old row or the
+/// new one, whole; and none that starts after anybody was given the new row has the old one.
+/// Update() sweeps the tier's directory for that, under its lock for 2,048 slots at a time.
+///
 /// Synchronizing calls are Open(), OpenLane() where it makes a new lane (they allocate), and
 /// the destructor (for all work of the device). No other call waits for the device or for a
 /// read; each takes a lock for the time of its own work on the host.
@@ -135,10 +140,9 @@ class HbmTier {
   /// outputs must be its own.
   ///
   /// Errors: kInvalidArgument (an option out of its range; kRowsAndScales for rows that are
-  /// not kE4M3Block32; a store of Updates::kReadWrite, whose updates HBM would not hear of),
-  /// kNotFound (a layer that the store does not serve),
-  /// kResourceExhausted (device or host memory), kUnavailable (no GPU, or one that cannot
-  /// do what `flag_wait` demands), others as CUDA reports them.
+  /// not kE4M3Block32), kNotFound (a layer that the store does not serve), kResourceExhausted
+  /// (device or host memory; observers of the store's updates), kUnavailable (no GPU, or one that
+  /// cannot do what `flag_wait` demands), others as CUDA reports them.
   [[nodiscard]] static Result<std::unique_ptr<HbmTier>> Open(Store& store,
                                                              const HbmOptions& options);
   HbmTier(const HbmTier&) = delete;
@@ -206,8 +210,12 @@ class HbmTier {
   /// Tells the mirror of the directory on `stream` what came and went. All probes, and the
   /// gathers of what they found, must be on this one stream: a slot that was given up is
   /// written again only when its leaving has come through there. Does not synchronize; must
-  /// not be captured. Call it now and then: does nothing while two updates are under way.
-  /// Errors: kInvalidArgument (no device_directory), others as CUDA reports them.
+  /// not be captured. Call it now and then: does nothing while two updates of the mirror are
+  /// under way. After Store::Update() call it before the next probe: probes that follow one that
+  /// returned OK find no group with an old row.
+  /// Errors: kInvalidArgument (no device_directory), kUnavailable (rows were updated, and there
+  /// is no room to tell all of that: call again when the stream has come further), others as
+  /// CUDA reports them.
   [[nodiscard]] Status SyncDirectoryOnStream(cudaStream_t stream);
 
   /// Hashes `tokens` and looks each group up in the mirror, on `stream`. Slots that it finds
@@ -218,6 +226,21 @@ class HbmTier {
   [[nodiscard]] Status ProbeOnStream(const DeviceHasher& hasher, std::uint32_t layer_id,
                                      const DeviceTokens& tokens, const DeviceHashOutput& hash,
                                      const DeviceProbeOutput& output, cudaStream_t stream);
+
+  /// Begins to fetch what a probe has missed, and enqueues on `stream` the gather of all that
+  /// it looked for, found or missed, into the output; what was missed gets slots as in
+  /// StartOnStream(), which the mirror hears of with a later SyncDirectoryOnStream(). `stream` is
+  /// the probe's, which must not have been synced in between. Does not synchronize; must not
+  /// be captured. The host has to know the misses, so that it waits for the probe before.
+  ///
+  /// The ticket is as StartOnStream()'s, of one layer. A miss that comes several times takes
+  /// staging each time, and is read once.
+  ///
+  /// Errors: kInvalidArgument (no device_directory; places that are null or misaligned; more
+  /// misses than groups; a miss that is none of the layer's, which the message names), and as
+  /// StartOnStream(). No ticket then; the output may be written.
+  [[nodiscard]] Result<HbmTicket> FetchMissesOnStream(const ProbedTokens& probed,
+                                                      const HbmOutput& output, cudaStream_t stream);
 
   /// Counters and memory. Does not synchronize.
   [[nodiscard]] HbmStats Stats() const;

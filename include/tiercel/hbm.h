@@ -27,6 +27,18 @@ enum class HbmUpload : std::uint8_t {
   kCopyEngine,
 };
 
+/// Where a group is that HBM has fetched from disk.
+enum class HbmResidency : std::uint8_t {
+  kInclusive,  ///< In HBM and, as any other group that was read, in the DRAM cache.
+  /// In HBM alone: it goes from disk through the staging into its slot, and is not offered to
+  /// the DRAM cache (CacheUse::kKeepOut), unless somebody else waits for the same read. DRAM is
+  /// left to what others ask for and to hot sets. A group that HBM finds in DRAM stays there:
+  /// what HBM gives up it cannot give back, since its bytes are not on the host; so an evicted
+  /// group is in DRAM only if it was before, else it is read from disk again. A group for
+  /// which there was no slot is in neither.
+  kExclusive,
+};
+
 /// How a stream waits for rows that are still on their way.
 enum class FlagWait : std::uint8_t {
   kAuto,  ///< kStreamValue where the device has it, else kKernel.
@@ -54,6 +66,7 @@ struct HbmOptions {
   std::uint32_t tokens_max = 2048;  ///< Of one ticket of StartOnStream(). In [1, 65536].
   HbmFormat format = HbmFormat::kBf16;
   HbmUpload upload = HbmUpload::kWithGather;
+  HbmResidency residency = HbmResidency::kInclusive;
   FlagWait flag_wait = FlagWait::kAuto;
   /// Multiprocessors that one gather may fill. 0: all of them. With fewer, what runs beside
   /// it on other streams keeps the rest.
@@ -88,6 +101,8 @@ struct HbmOrderStats {
   std::uint64_t insertions = 0;  ///< Groups taken into HBM.
   std::uint64_t rejections = 0;  ///< Offered and not taken in.
   std::uint64_t evictions = 0;   ///< Dropped to make room.
+  std::uint64_t removals = 0;    ///< Dropped because a row of theirs was updated.
+  std::uint64_t refusals = 0;    ///< Fetched while a row of theirs was updated, so not taken in.
   std::uint64_t resident_groups = 0;
 };
 
@@ -99,6 +114,7 @@ struct HbmStats {
   std::uint64_t host_bytes = 0;  ///< Pinned host memory and the directory.
   std::uint64_t staging_used_bytes = 0;
   std::uint64_t slots_in_flight = 0;  ///< Pinned by work on a stream, or being filled.
+  std::uint64_t mirror_lag = 0;       ///< Changes that the mirror was not told of yet.
   std::uint32_t tickets = 0;          ///< Lanes that are in use.
   std::string description;            ///< For reports.
 };
@@ -142,7 +158,8 @@ struct DeviceHashOutput {
   std::uint32_t* unknown_count = nullptr;
 };
 
-/// A group that a probe did not find. Its rows are those of the mix (Hasher::RowsOfMix()).
+/// A group that a probe did not find. Its rows are those of the mix (Hasher::RowsOfMix());
+/// HbmTier::FetchMissesOnStream() brings them.
 struct DeviceMiss {
   std::uint64_t key = 0;
   std::uint64_t mix = 0;
@@ -156,6 +173,17 @@ struct DeviceProbeOutput {
   std::uint32_t* places = nullptr;
   DeviceMiss* misses = nullptr;         ///< Shape [t * orders]: as many as were missed.
   std::uint32_t* miss_count = nullptr;  ///< One word, which must be 0 before.
+};
+
+/// A probe whose misses have come to the host; see HbmTier::FetchMissesOnStream().
+struct ProbedTokens {
+  /// DeviceProbeOutput::places as the probe wrote them, shape [t, orders, 2]. Device or mapped
+  /// memory at a multiple of 8, which must stay until the stream has passed.
+  const std::uint32_t* places = nullptr;
+  std::uint32_t token_count = 0;  ///< t.
+  /// DeviceProbeOutput::misses, all of them in their order: host memory, looked at in the call
+  /// alone.
+  std::span<const DeviceMiss> misses;
 };
 
 class HbmCache;
@@ -186,7 +214,8 @@ class HbmTicket {
 
   /// What became of each row of the batch. Never blocks.
   ///
-  ///   row_status  shape [t, columns].
+  ///   row_status  shape [t, columns]; of FetchMissesOnStream(), which knows of no others, those
+  ///               of the misses, shape [misses, rows of a group].
   ///
   /// Errors: kUnavailable (TryStatus() has nothing yet), kNotFound, kInvalidArgument (also a
   /// span of another length); row_status is then left alone.

@@ -49,6 +49,51 @@ struct OverlayStats {
   std::uint64_t state_bytes = 0;     ///< Files and memory of the database.
 };
 
+/// The rows of an update that is under way, as an UpdateObserver is shown them.
+///
+/// Threading: all methods may run concurrently, until OnUpdateEnds() has returned.
+class ChangingRows {
+ public:
+  /// Whether a group has such a row. Looks at as many rows as a group has, no disk.
+  ///
+  ///   order_index  order - 2.
+  ///   group_key    as Hasher::GroupKey() has it.
+  ///
+  /// REQUIRES: the store serves the layer, its recipe has the order.
+  [[nodiscard]] virtual bool HasRowOf(std::uint32_t layer_id, std::uint32_t order_index,
+                                      std::uint64_t group_key) const noexcept = 0;
+
+ protected:
+  ~ChangingRows() = default;
+};
+
+/// Hears of the updates of a store: for who keeps groups of it elsewhere, as the HBM tier does.
+///
+/// An update is told of twice: before any lookup or ticket delivers a new row of it, and before
+/// Store::Update() returns. In between, who asks the store may be given the old row or the new
+/// one; who asks after the second call is given the new one. So who
+///
+///  - drops, in OnUpdateBegins(), what he has of groups with such a row,
+///  - and keeps no such group that he asked the store for before OnUpdateEnds()
+///
+/// never serves an old row to who came after Update() returned, nor to who came after
+/// somebody else had seen the new one.
+///
+/// After an error of the disk an update may end with a later one: OnUpdateBegins() comes again
+/// then, with the rows of both, before there is an OnUpdateEnds().
+///
+/// Threading: calls come one at a time, from threads in Store::Update(), which wait for them.
+/// They may use the store, but for Update() and the observers of it.
+class UpdateObserver {
+ public:
+  /// `rows` may be asked until OnUpdateEnds() has returned.
+  virtual void OnUpdateBegins(const ChangingRows& rows) noexcept = 0;
+  virtual void OnUpdateEnds() noexcept = 0;
+
+ protected:
+  ~UpdateObserver() = default;
+};
+
 struct LayerOutput;
 
 /// A store as it was at one moment: its lookups do not see later updates, and they see each

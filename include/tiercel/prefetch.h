@@ -38,6 +38,15 @@ enum class WhenFull : std::uint8_t {
   kBlock,   ///< Waits until other tickets have ended.
 };
 
+/// What the DRAM cache gets of the groups that a ticket has read from disk. Groups that are in
+/// it already are served from it, and stay.
+enum class CacheUse : std::uint8_t {
+  kInsert,  ///< They are offered to it.
+  /// They are not: for who keeps them elsewhere, such as in HBM. A read that somebody else
+  /// waits for as well, with kInsert or in a lookup, is offered all the same.
+  kKeepOut,
+};
+
 /// What all tickets of a store may take together. Memory is taken at Open(), out of
 /// StoreOptions::dram_budget_bytes.
 struct PrefetchLimits {
@@ -81,6 +90,7 @@ struct PrefetchOptions {
   Urgency urgency = Urgency::kDeadline;
   HitCopy hits = HitCopy::kInStart;
   WhenFull when_full = WhenFull::kRefuse;
+  CacheUse cache = CacheUse::kInsert;
   /// Called once for each layer, when it is in place or failed, never after the ticket was
   /// cancelled or dropped. Comes from Start(), the prefetch thread or an I/O thread: it
   /// must be short, must not block and must not call the store or drop the ticket.

@@ -239,7 +239,7 @@ class Store {
   ///
   /// Blocks: for the disk, and for a walk through the cache (some 10 ns a cached group).
   /// Callers that wait at the same time share both. Cached groups with such a row are dropped,
-  /// pinned ones too.
+  /// pinned ones too; observers are told (AddUpdateObserver()).
   ///
   /// Errors: kUnavailable (the store was not opened with Updates::kReadWrite),
   /// kInvalidArgument (a row beyond the table, bytes of another size, more than 2^20 rows;
@@ -248,6 +248,15 @@ class Store {
   /// kPermissionDenied, kCorruption. No row is visible then; after an error of the disk the
   /// batch may come to light, whole, when the state is opened anew.
   [[nodiscard]] Status Update(std::span<const RowUpdate> rows);
+
+  /// Has `observer` hear of all updates from now on; of one that has not ended at once. Waits
+  /// for updates under way. Does nothing where the store cannot be updated.
+  /// Errors: kResourceExhausted (64 observers are there already).
+  /// REQUIRES: RemoveUpdateObserver() is called before the store or the observer goes.
+  [[nodiscard]] Status AddUpdateObserver(UpdateObserver& observer);
+  /// Calls nothing of `observer` after it has returned. Waits for updates under way. Does
+  /// nothing for one that was not added.
+  void RemoveUpdateObserver(UpdateObserver& observer) noexcept;
 
   /// What lookups deliver now, to be looked up later. Of a store without a state: all there
   /// is. REQUIRES: the snapshot goes before the store. Errors: kResourceExhausted.

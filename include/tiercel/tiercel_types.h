@@ -124,6 +124,12 @@ enum {
   TIERCEL_FULL_BLOCK = 1    ///< Waits until other tickets have ended.
 };
 
+/// What the DRAM cache gets of the groups that a ticket has read from disk.
+enum {
+  TIERCEL_CACHE_INSERT = 0,   ///< They are offered to it.
+  TIERCEL_CACHE_KEEP_OUT = 1  ///< They are not, unless somebody else waits for them too.
+};
+
 /// State of the last load of a hot set.
 enum {
   TIERCEL_HOT_SET_NONE = 0,      ///< No load was begun.
@@ -282,7 +288,7 @@ typedef struct tiercel_start_options {
   /// An eventfd(2) of the caller's, to which 1 is added for each layer as for on_layer.
   /// -1: none.
   int32_t event_fd;
-  uint32_t reserved;  ///< 0
+  uint32_t cache;  ///< TIERCEL_CACHE_INSERT.
 } tiercel_start_options;
 
 /// The rows of one layer of a ticket, where they are.

@@ -51,6 +51,16 @@ def test_staged_rows(store, expected, format, urgency, hits):
         ticket.wait_all()
 
 
+def test_what_is_kept_out_is_read_again(store):
+    tokens = random_tokens(13, 30)
+    hits = []
+    for cache in ["keep_out", "keep_out", "insert", "keep_out"]:
+        with store.start(tokens, cache=cache) as ticket:
+            ticket.wait_all()
+            hits.append(sum(ticket.stats(layer).dram_hits for layer in LAYERS))
+    assert hits[:3] == [0, 0, 0] and hits[3] > 0
+
+
 def test_destinations(store, expected):
     tokens = random_tokens(12, 50)
     wide = np.zeros((50, COLUMNS, 272), np.uint8)
@@ -106,6 +116,8 @@ def test_errors(store):
         ticket.wait(99)
     with pytest.raises(tiercel.NotFoundError):
         ticket.rows(99)
+    with pytest.raises(tiercel.InvalidArgumentError, match="cache is 'no'"):
+        store.start([1], cache="no")
     with pytest.raises(tiercel.InvalidArgumentError, match="urgency is 'soon'"):
         store.start([1], urgency="soon")
     with pytest.raises(tiercel.InvalidArgumentError, match="staged"):

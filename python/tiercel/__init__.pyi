@@ -185,6 +185,7 @@ class Store:
         urgency: Literal["deadline", "background"] = "deadline",
         hits: Literal["start", "deferred"] = "start",
         when_full: Literal["refuse", "block"] = "refuse",
+        cache: Literal["insert", "keep_out"] = "insert",
         on_layer: Optional[Callable[[int, str], Any]] = None,
         event_fd: Optional[int] = None,
     ) -> Ticket: ...
@@ -197,6 +198,7 @@ class Store:
         urgency: Literal["deadline", "background"] = "deadline",
         hits: Literal["start", "deferred"] = "start",
         when_full: Literal["refuse", "block"] = "refuse",
+        cache: Literal["insert", "keep_out"] = "insert",
         on_layer: Optional[Callable[[int, str], Any]] = None,
         event_fd: Optional[int] = None,
     ) -> Ticket: ...

@@ -207,6 +207,27 @@ TEST(CTicket, WaitsTellWhetherTheyAreDone) {
   tiercel_ticket_drop(ticket);
 }
 
+TEST(CTicket, WhatIsKeptOutIsReadAgain) {
+  const CStore store;
+  const std::vector<std::int32_t> tokens = store.made().RandomTokens(5, 20);
+  const std::uint32_t layer_id = store.layer_ids()[0];
+  tiercel_start_options options = StartOptions();
+  const auto dram_hits = [&](std::uint32_t cache) {
+    options.cache = cache;
+    tiercel_ticket* const ticket = StartStaged(store, tokens, &options);
+    EXPECT_CODE(TIERCEL_OK, tiercel_ticket_wait(ticket, layer_id));
+    ExpectRows(store, ticket, layer_id, tokens, TIERCEL_OUTPUT_STORED);
+    tiercel_ticket_stats stats;
+    EXPECT_CODE(TIERCEL_OK, tiercel_ticket_stats_init(&stats, sizeof(stats)));
+    EXPECT_CODE(TIERCEL_OK, tiercel_ticket_get_stats(ticket, layer_id, &stats));
+    tiercel_ticket_drop(ticket);
+    return stats.dram_hits;
+  };
+  EXPECT_EQ(dram_hits(TIERCEL_CACHE_KEEP_OUT), 0U);
+  EXPECT_EQ(dram_hits(TIERCEL_CACHE_INSERT), 0U);
+  EXPECT_GT(dram_hits(TIERCEL_CACHE_KEEP_OUT), 0U);
+}
+
 /// A callback that holds the thread that reads, against all advice, so that the layers that
 /// are not in place yet stay so.
 struct Gate {
@@ -326,7 +347,7 @@ TEST(CTicket, WrongStartsAreRefused) {
   options.output = 2;
   EXPECT_CODE(TIERCEL_INVALID_ARGUMENT, start(good, options));
   options = StartOptions();
-  options.reserved = 1;
+  options.cache = 2;
   EXPECT_CODE(TIERCEL_INVALID_ARGUMENT, start(good, options));
   options = StartOptions();
   tiercel_prefetch_layer layer = good;

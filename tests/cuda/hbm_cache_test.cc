@@ -312,22 +312,6 @@ TEST(HbmCacheTest, CloseEndsWhatIsUnderWayAndGivesAllMemoryBack) {
             StatusCode::kCancelled);
 }
 
-TEST(HbmCacheTest, AStoreWhoseRowsMayChangeIsRefused) {
-  const MadeCheckpoint made({});
-  StoreOptions options = testing::SmallStore();
-  options.updates = Updates::kReadWrite;
-  const Result<std::unique_ptr<Store>> store = Store::Open(made.path(), options);
-  if (!store.ok() && store.status().code() == StatusCode::kUnavailable) {
-    GTEST_SKIP() << store.status().ToString();
-  }
-  ASSERT_TRUE(store.ok()) << store.status().ToString();
-  EXPECT_EQ(HbmCache::Create(*store.value(), std::make_unique<testing::FakeHbmDevice>(1, 0),
-                             SmallHbm(made, 60))
-                .status()
-                .code(),
-            StatusCode::kInvalidArgument);
-}
-
 TEST(HbmCacheTest, OptionsOutOfRangeAreRefused) {
   const MadeCheckpoint made({});
   const HbmRig rig = OpenRig(made, {.hbm = SmallHbm(made, 60)});

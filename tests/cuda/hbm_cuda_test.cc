@@ -201,6 +201,49 @@ TEST_F(HbmOnGpu, AGraphReplaysWithNewTokens) {
   }
 }
 
+/// A probe of a batch's tokens, which lie on the device.
+struct GpuProbe {
+  explicit GpuProbe(const GpuBatch& batch)
+      : ids(std::span<const std::int32_t>(batch.tokens)),
+        position(batch.tokens.size()),
+        starts(batch.tokens.size()),
+        places(batch.tokens.size() * 3 * 2),
+        misses(batch.tokens.size() * 3),
+        token_count(static_cast<std::uint32_t>(batch.tokens.size())) {
+    std::vector<std::uint32_t> positions(token_count);
+    for (std::uint32_t i = 0; i < token_count; ++i) positions[i] = i;
+    position = DeviceArray<std::uint32_t>(std::span<const std::uint32_t>(positions));
+    starts.Fill(0);
+  }
+
+  /// Runs it to its end. The misses, on the host.
+  std::vector<DeviceMiss> Run(HbmTier& tier, const DeviceHasher& hasher, std::uint32_t layer_id,
+                              cudaStream_t stream) {
+    miss_count.Fill(0);
+    const Status status = tier.ProbeOnStream(
+        hasher, layer_id,
+        {.ids = ids.data(),
+         .position = position.data(),
+         .run_start = starts.data(),
+         .token_count = token_count},
+        {}, {.places = places.data(), .misses = misses.data(), .miss_count = miss_count.data()},
+        stream);
+    EXPECT_TRUE(status.ok()) << status.ToString();
+    EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+    std::vector<DeviceMiss> missed = misses.Read();
+    missed.resize(miss_count.Read()[0]);
+    return missed;
+  }
+
+  DeviceArray<std::int32_t> ids;
+  DeviceArray<std::uint32_t> position;
+  DeviceArray<std::uint32_t> starts;
+  DeviceArray<std::uint32_t> places;
+  DeviceArray<DeviceMiss> misses;
+  DeviceArray<std::uint32_t> miss_count{1};
+  std::uint32_t token_count;
+};
+
 TEST_F(HbmOnGpu, AProbeFindsWhatTheHostWouldFind) {
   const MadeCheckpoint made({});
   const std::unique_ptr<Store> store = OpenSmallStore(made);
@@ -214,37 +257,54 @@ TEST_F(HbmOnGpu, AProbeFindsWhatTheHostWouldFind) {
   GpuBatch batch;
   Prng prng(1);
   batch.Draw(made, prng);
-  const std::size_t groups = batch.tokens.size() * 3;
-  std::vector<std::uint32_t> positions(batch.tokens.size());
-  for (std::uint32_t i = 0; i < positions.size(); ++i) positions[i] = i;
-  const DeviceArray<std::int32_t> ids{std::span<const std::int32_t>(batch.tokens)};
-  const DeviceArray<std::uint32_t> position{std::span<const std::uint32_t>(positions)};
-  DeviceArray<std::uint32_t> starts(positions.size());
-  starts.Fill(0);
-  DeviceArray<std::uint32_t> places(groups * 2);
-  DeviceArray<DeviceMiss> misses(groups);
-  DeviceArray<std::uint32_t> miss_count(1);
-  for (int round = 0; round < 2; ++round) {
-    miss_count.Fill(0);
-    const Status status = tier.value()->ProbeOnStream(
-        *hasher.value(), 14,
-        {.ids = ids.data(),
-         .position = position.data(),
-         .run_start = starts.data(),
-         .token_count = static_cast<std::uint32_t>(batch.tokens.size())},
-        {}, {.places = places.data(), .misses = misses.data(), .miss_count = miss_count.data()},
-        batch.stream);
-    ASSERT_TRUE(status.ok()) << status.ToString();
-    ASSERT_EQ(cudaStreamSynchronize(batch.stream), cudaSuccess);
-    const auto dead =
-        static_cast<std::size_t>(std::count(batch.tokens.begin(), batch.tokens.end(), kDeadToken));
-    EXPECT_EQ(miss_count.Read()[0], round == 0 ? groups - 3 * dead : 0U);
-    if (round == 1) break;
-    const Result<HbmTicket> ticket =
-        tier.value()->StartOnStream({&batch.run, 1}, batch.outputs, batch.stream);
-    ASSERT_TRUE(ticket.ok()) << ticket.status().ToString();
-    ASSERT_EQ(cudaStreamSynchronize(batch.stream), cudaSuccess);
-    ASSERT_TRUE(tier.value()->SyncDirectoryOnStream(batch.stream).ok());
+  GpuProbe probe(batch);
+  const auto dead =
+      static_cast<std::size_t>(std::count(batch.tokens.begin(), batch.tokens.end(), kDeadToken));
+  EXPECT_EQ(probe.Run(*tier.value(), *hasher.value(), 14, batch.stream).size(),
+            3 * (batch.tokens.size() - dead));
+  const Result<HbmTicket> ticket =
+      tier.value()->StartOnStream({&batch.run, 1}, batch.outputs, batch.stream);
+  ASSERT_TRUE(ticket.ok()) << ticket.status().ToString();
+  ASSERT_EQ(cudaStreamSynchronize(batch.stream), cudaSuccess);
+  ASSERT_TRUE(tier.value()->SyncDirectoryOnStream(batch.stream).ok());
+  EXPECT_TRUE(probe.Run(*tier.value(), *hasher.value(), 14, batch.stream).empty());
+}
+
+TEST_F(HbmOnGpu, WhatAProbeFoundAndMissedIsGathered) {
+  const MadeCheckpoint made({});
+  const std::unique_ptr<Store> store = OpenSmallStore(made);
+  TrueRows rows(made);
+  for (const HbmUpload upload : {HbmUpload::kWithGather, HbmUpload::kCopyEngine}) {
+    HbmOptions options = GpuTestOptions();
+    options.device_directory = true;
+    options.upload = upload;
+    Result<std::unique_ptr<HbmTier>> tier = HbmTier::Open(*store, options);
+    ASSERT_TRUE(tier.ok()) << tier.status().ToString();
+    Result<std::unique_ptr<DeviceHasher>> hasher =
+        DeviceHasher::Create(store->hasher().recipe(), nullptr);
+    ASSERT_TRUE(hasher.ok()) << hasher.status().ToString();
+    GpuBatch batch;
+    Prng prng(2);
+    std::size_t found = 0;
+    for (int round = 0; round < 60; ++round) {
+      batch.tokens = made.RandomTokens(prng.Below(20), kTokensMax);  // Few, so that they repeat.
+      batch.run = {.history = {}, .tokens = batch.tokens};
+      GpuProbe probe(batch);
+      for (const HbmOutput& output : batch.outputs) {
+        const std::vector<DeviceMiss> missed =
+            probe.Run(*tier.value(), *hasher.value(), output.layer_id, batch.stream);
+        found += 3 * batch.tokens.size() - missed.size();
+        const Result<HbmTicket> ticket = tier.value()->FetchMissesOnStream(
+            {.places = probe.places.data(), .token_count = probe.token_count, .misses = missed},
+            output, batch.stream);
+        ASSERT_TRUE(ticket.ok()) << ticket.status().ToString();
+        ASSERT_EQ(cudaStreamSynchronize(batch.stream), cudaSuccess);
+      }
+      batch.Check(*store, rows);
+      ASSERT_TRUE(tier.value()->SyncDirectoryOnStream(batch.stream).ok());
+      if (HasFailure()) return;
+    }
+    EXPECT_GT(found, 100U);
   }
 }
 

@@ -79,6 +79,30 @@ TEST(HbmDirectoryTest, APinnedSlotThatIsEvictedIsFreeOnlyAfterTheLastPin) {
   EXPECT_EQ(directory->Take(0), 3U);
 }
 
+TEST(HbmDirectoryTest, WhatIsRemovedIsFreeOnceNothingReadsItAndMayComeBack) {
+  const auto directory = MakeDirectory(16, 2);
+  for (std::uint64_t key = 0; key < 16; ++key) {
+    ASSERT_TRUE(directory->Publish(directory->Take(key % 2), key % 2, key));
+  }
+  directory->Pin(directory->Find(0, 4));
+  const auto small_even = [](std::uint32_t space, std::uint64_t key) {
+    return space == 0 && key < 8;
+  };
+  directory->RemoveIf(0, 10, small_even);
+  directory->RemoveIf(10, 1000, small_even);
+  directory->RemoveIf(5000, 10, [](std::uint32_t, std::uint64_t) { return true; });
+  for (std::uint64_t key = 0; key < 16; ++key) {
+    EXPECT_EQ(directory->Find(key % 2, key) == HbmDirectory::kNoSlot, small_even(key % 2, key));
+  }
+  EXPECT_EQ(directory->stats(0).removals, 4U);
+  EXPECT_EQ(directory->stats(0).evictions, 0U);
+  EXPECT_EQ(directory->free_count(), 3U);
+  EXPECT_EQ(directory->in_flight_count(), 1U);
+  const std::uint32_t slot = directory->Take(0);
+  EXPECT_TRUE(directory->Publish(slot, 0, 4));  // While the old one is read still.
+  EXPECT_EQ(directory->Find(0, 4), slot);
+}
+
 TEST(HbmDirectoryTest, AMirrorHoldsWhatWentUntilItWasTold) {
   const auto directory = MakeDirectory(16, 1);
   ASSERT_TRUE(directory->Publish(directory->Take(0), 0, 100));
@@ -131,6 +155,24 @@ void PublishOrReturn(HbmDirectory& directory, DirectoryModel& model, Prng& prng,
   if (published) model.resident[group] = slot;
 }
 
+void RemoveSome(HbmDirectory& directory, DirectoryModel& model, Prng& prng) {
+  const std::uint64_t rest = prng.Below(7);
+  const auto chosen = [rest](std::uint32_t space, std::uint64_t key) {
+    return (space + key) % 7 == rest;
+  };
+  const auto first = static_cast<std::uint32_t>(prng.Below(directory.slot_count()));
+  const auto count = static_cast<std::uint32_t>(prng.Below(2 * directory.slot_count()));
+  directory.RemoveIf(first, count, chosen);
+  std::erase_if(model.resident, [&](const auto& entry) {
+    const std::uint32_t slot = entry.second;
+    const bool removed =
+        chosen(entry.first.first, entry.first.second) && slot >= first && slot - first < count;
+    EXPECT_EQ(directory.Find(entry.first.first, entry.first.second),
+              removed ? HbmDirectory::kNoSlot : slot);
+    return removed;
+  });
+}
+
 TEST(HbmDirectoryTest, RandomOperationsAgreeWithTheModel) {
   for (std::uint64_t seed = 1; seed <= 4; ++seed) {
     SCOPED_TRACE(::testing::Message() << "seed " << seed);
@@ -141,6 +183,7 @@ TEST(HbmDirectoryTest, RandomOperationsAgreeWithTheModel) {
     std::uint64_t hits = 0;
     for (int step = 0; step < 30000; ++step) {
       const Group group = {static_cast<std::uint32_t>(prng.Below(3)), prng.Below(slot_count)};
+      if (prng.Below(200) == 0) RemoveSome(*directory, model, prng);
       switch (prng.Below(4)) {
         case 0: {
           const std::uint32_t slot = directory->Use(group.first, group.second);
@@ -172,6 +215,7 @@ TEST(HbmDirectoryTest, RandomOperationsAgreeWithTheModel) {
     EXPECT_GT(hits, 100U);
     EXPECT_GT(directory->stats(0).evictions, 100U);
     EXPECT_GT(directory->stats(0).rejections, 0U);
+    EXPECT_GT(directory->stats(0).removals, 0U);
   }
 }
 

@@ -123,6 +123,20 @@ bool HbmBatch::RowIs(std::size_t layer, std::size_t row, std::span<const std::by
                             stored.subspan(shape.value_count));
 }
 
+std::vector<RowId> HbmBatch::Ids(std::size_t layer) const {
+  std::vector<RowId> ids;
+  for (const TokenRun& run : runs_) {
+    const std::vector<RowId> some = RowIdsOf(store_, outputs_[layer].layer_id, run);
+    ids.insert(ids.end(), some.begin(), some.end());
+  }
+  return ids;
+}
+
+std::span<const std::byte> HbmBatch::StoredRow(std::size_t layer, std::size_t row) const {
+  const std::uint64_t row_bytes = RowBytes(store_.checkpoint().layers[layer].shape, format_);
+  return std::span(rows_[layer]).subspan(row * row_bytes, row_bytes);
+}
+
 HbmBatch::Tally HbmBatch::Check(const MadeCheckpoint& made, const HbmTicket& ticket) const {
   Tally tally;
   const std::uint32_t columns = store_.hasher().recipe().column_count();
@@ -150,6 +164,40 @@ HbmBatch::Tally HbmBatch::Check(const MadeCheckpoint& made, const HbmTicket& tic
     if (!std::ranges::all_of(rest, [](std::byte byte) { return byte == kPoison; })) ++tally.wrong;
   }
   return tally;
+}
+
+ProbedTokens FakeProbe::Probed() const {
+  return {.places = reinterpret_cast<const std::uint32_t*>(places.data()),
+          .token_count = token_count,
+          .misses = misses};
+}
+
+FakeProbe ProbeNow(const HbmRig& rig, const HbmBatch& batch, std::size_t layer) {
+  const Hasher& hasher = rig.store->hasher();
+  const std::uint32_t orders = hasher.recipe().order_count();
+  const auto recipe_index = *hasher.recipe().FindLayer(batch.outputs()[layer].layer_id);
+  const auto mirror = rig.device->mirror();
+  FakeProbe probe;
+  for (const TokenRun& run : batch.runs()) {
+    std::vector<std::uint64_t> mixes(run.tokens.size() * orders);
+    std::vector<std::uint8_t> dead(run.tokens.size());
+    EXPECT_TRUE(hasher.Mixes(recipe_index, run, mixes, dead).ok());
+    for (std::size_t i = 0; i < mixes.size(); ++i) {
+      const auto order = static_cast<std::uint32_t>(i % orders);
+      GroupSource& place = probe.places.emplace_back();
+      if (dead[i / orders] != 0) continue;
+      const std::uint64_t key = hasher.GroupKey(recipe_index, order, mixes[i]);
+      const auto found = mirror.find({static_cast<std::uint32_t>(layer) * orders + order, key});
+      if (found != mirror.end()) {
+        place.source = found->second;
+        continue;
+      }
+      place.source = GroupSource::kStaged | static_cast<std::uint32_t>(probe.misses.size());
+      probe.misses.push_back({.key = key, .mix = mixes[i], .order_index = order});
+    }
+  }
+  probe.token_count = static_cast<std::uint32_t>(probe.places.size() / orders);
+  return probe;
 }
 
 }  // namespace tiercel::testing

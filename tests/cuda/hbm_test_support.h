@@ -57,6 +57,11 @@ class HbmBatch {
   /// Compares every row with the generator, and what lies behind the batch with the poison.
   [[nodiscard]] Tally Check(const MadeCheckpoint& made, const HbmTicket& ticket) const;
 
+  /// The ids of a layer's rows, in the order of the output; `layer` into outputs().
+  [[nodiscard]] std::vector<RowId> Ids(std::size_t layer) const;
+  /// The stored bytes of one of them in the output. REQUIRES: HbmFormat::kStored.
+  [[nodiscard]] std::span<const std::byte> StoredRow(std::size_t layer, std::size_t row) const;
+
  private:
   [[nodiscard]] bool RowIs(std::size_t layer, std::size_t row,
                            std::span<const std::byte> stored) const;
@@ -70,6 +75,16 @@ class HbmBatch {
   std::vector<std::vector<std::byte>> scales_;
   std::vector<HbmOutput> outputs_;
 };
+
+/// What a probe of one layer of a batch writes, worked out on the host from the fake GPU's
+/// mirror as it is now: as if the kernel ran now.
+struct FakeProbe {
+  std::vector<GroupSource> places;  ///< Shape [t, orders].
+  std::vector<DeviceMiss> misses;
+  [[nodiscard]] ProbedTokens Probed() const;
+  std::uint32_t token_count = 0;
+};
+[[nodiscard]] FakeProbe ProbeNow(const HbmRig& rig, const HbmBatch& batch, std::size_t layer);
 
 }  // namespace tiercel::testing
 

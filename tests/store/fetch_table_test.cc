@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <map>
+#include <optional>
 #include <set>
 #include <thread>
 #include <vector>
@@ -49,6 +50,35 @@ TEST(FetchTableTest, AGroupIsFetchedOnceForAllWhoWait) {
   ASSERT_NE(other, nullptr);
   EXPECT_EQ(CountWaiters(table.Finish(other)), 2U);
   EXPECT_EQ(table.Take(), nullptr);
+}
+
+TEST(FetchTableTest, AFetchIsKeptOutUnlessAnybodyWantsItIn) {
+  FetchTable table({.lookup_fetches = 8});
+  const auto keep_out = [](std::vector<Waiter> waiters) {
+    for (Waiter& waiter : waiters) waiter.keep_out = true;
+    return waiters;
+  };
+  // 1 and 2 are kept out by all, 2 twice; 3 is wanted in by the second, 4 by the first.
+  std::vector<Waiter> first = keep_out(Waiters({1, 2, 3}));
+  std::vector<Waiter> second = Waiters({4});
+  std::vector<Waiter> third = keep_out(Waiters({2, 4}));
+  std::vector<Waiter> fourth = Waiters({3});
+  table.Add(first, FetchOwner::kLookup, kNobody);
+  table.Add(second, FetchOwner::kLookup, kNobody);
+  std::vector<Fetch*> taken;
+  while (Fetch* const fetch = table.Take()) taken.push_back(fetch);
+  ASSERT_EQ(taken.size(), 4U);
+  table.Add(third, FetchOwner::kLookup, kNobody);  // They join what is being read.
+  table.Add(fourth, FetchOwner::kLookup, kNobody);
+  EXPECT_EQ(table.Withdraw(fourth), 1U);  // Who wanted it in is gone: it goes in all the same.
+  for (Fetch* const fetch : taken) {
+    const std::uint64_t key = fetch->key;
+    EXPECT_EQ(fetch->made_kept_out, key != 4U);
+    const std::optional<Waiter*> ended = table.FinishKeptOut(fetch);
+    ASSERT_EQ(ended.has_value(), key <= 2) << key;
+    const Waiter* const waiters = ended ? *ended : table.Finish(fetch);
+    EXPECT_EQ(CountWaiters(waiters), key == 2 || key == 4 ? 2U : 1U) << key;
+  }
 }
 
 TEST(FetchTableTest, EarliestDeadlineComesFirstAndAJoinPromotes) {

@@ -223,6 +223,38 @@ TEST_F(TicketHeldTest, AGroupThatManyTicketsWantIsReadOnce) {
   }
 }
 
+TEST_F(TicketHeldTest, WhatATicketKeepsOutIsNotCachedUnlessAnotherJoins) {
+  const PrefetchOptions keep_out{.cache = CacheUse::kKeepOut};
+  const auto in_dram = [this](const Batch& batch) {
+    LayerBuffers rows(*store_, kFirstLayer, RowCount(batch.tokens.size()), RowOutput::kStored);
+    const PrefetchLayer layer = {
+        .layer_id = kFirstLayer, .rows = rows.rows, .row_status = rows.row_status};
+    const TokenRun run = batch.run();
+    Result<Ticket> ticket = store_->Start({&run, 1}, {&layer, 1}, {.cache = CacheUse::kKeepOut});
+    EXPECT_TRUE(ticket.ok() && ticket.value().WaitAll().ok());
+    return ticket.value().Stats(kFirstLayer).value();
+  };
+  Batch alone = Start(1, 4, keep_out, {kFirstLayer});
+  Batch joined = Start(2, 4, keep_out, {kFirstLayer});
+  WaitUntilHeld();
+  Batch joins = Start(2, 4, {}, {kFirstLayer});  // Some of it is being read, some is queued.
+  Batch asked = Start(3, 4, {}, {kFirstLayer});
+  Batch late = Start(3, 4, keep_out, {kFirstLayer});
+  EXPECT_EQ(joins.ticket.Stats(kFirstLayer).value().fetches, 0U);
+  EXPECT_EQ(late.ticket.Stats(kFirstLayer).value().fetches, 0U);
+  LetGo();
+  for (Batch* const batch : {&alone, &joined, &joins, &asked, &late}) {
+    EXPECT_TRUE(batch->ticket.WaitAll().ok());
+    ExpectRight(*batch);
+  }
+  EXPECT_EQ(in_dram(alone).dram_hits, 0U);
+  EXPECT_EQ(in_dram(alone).dram_hits, 0U);  // Nor by having been asked for again.
+  const TicketStats both = in_dram(joined);
+  EXPECT_EQ(both.dram_hits, both.groups);
+  const TicketStats first = in_dram(asked);
+  EXPECT_EQ(first.dram_hits, first.groups);
+}
+
 TEST_F(TicketHeldTest, UrgentTicketsOvertakeThoseInTheBackground) {
   Arrivals arrivals;
   Batch prompt =
