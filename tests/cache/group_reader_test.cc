@@ -4,19 +4,26 @@
 //
 // Method: a cache in memory of the test's, far too small, and readers over the same memory (so
 // that ThreadSanitizer sees both sides). Each insertion of a key has bytes of its own version,
-// so that a torn copy cannot look right. Then the memory itself is broken at random, every
-// kind of link and number in it: the reader must come back.
+// so that a torn copy cannot look right. So that a copy is torn for certain, one is made to stop
+// at a page that faults. Then the memory itself is broken at random, every kind of link and
+// number in it: the reader must come back.
 
 #include "cache/group_reader.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <span>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "tests/cache/group_cache_test_support.h"
@@ -289,6 +296,66 @@ TEST(GroupReaderTest, ASlotThatIsBeingWrittenIsAMiss) {
   EXPECT_FALSE(shared.reader().IsUnchanged(0, found));
   versions[found.slot] += 1;
   EXPECT_EQ(shared.reader().Find(0, 5).slot, found.slot);
+}
+
+/// What is to happen in the midst of a copy, and the page that the copy stops at.
+std::function<void()> g_meanwhile;
+void* g_shut_page = nullptr;
+constexpr std::size_t kPageBytes = 4096;
+
+void OpenPageAndGoOn(int /*signal*/) {
+  if (mprotect(g_shut_page, kPageBytes, PROT_READ | PROT_WRITE) != 0) _exit(9);
+  if (g_meanwhile) std::exchange(g_meanwhile, nullptr)();
+}
+
+TEST(GroupReaderTest, AGroupThatGoesInTheMidstOfACopyIsAMiss) {
+  if (kSanitized) GTEST_SKIP() << "sanitizers keep SIGSEGV for themselves";
+  const SharedMemoryCache shared({600});
+  ASSERT_TRUE(InsertGroup(shared.cache(), 0, 5, 600));
+  auto* const pages = static_cast<std::byte*>(
+      mmap(nullptr, 2 * kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(pages, MAP_FAILED);
+  g_shut_page = pages + kPageBytes;
+  // Half of the group goes before the page that is shut, half into it.
+  const GroupTarget target{.key = 5, .destination = pages + kPageBytes - 304};
+  struct sigaction action = {};
+  struct sigaction before = {};
+  action.sa_handler = OpenPageAndGoOn;
+  ASSERT_EQ(sigaction(SIGSEGV, &action, &before), 0);
+  const std::uint32_t space = 0;
+  const auto look_up = [&](std::function<void()> meanwhile) {
+    EXPECT_EQ(mprotect(g_shut_page, kPageBytes, PROT_NONE), 0);
+    g_meanwhile = std::move(meanwhile);
+    std::uint8_t hit = 9;
+    (void)shared.reader().Lookup({&space, 1}, {&target, 1}, {&hit, 1});
+    EXPECT_FALSE(g_meanwhile) << "the copy never came to the page";
+    return hit;
+  };
+  const std::span<const std::byte> bytes(target.destination, 600);
+  const auto remove = [&] {
+    EXPECT_EQ(shared.cache().RemoveIf([](std::uint32_t, std::uint64_t) { return true; }), 1u);
+  };
+  EXPECT_EQ(look_up([] {}), 1);
+  EXPECT_EQ(WrongByte(0, 5, bytes), -1);
+  // Another group comes into its slot.
+  EXPECT_EQ(look_up([&] {
+              remove();
+              EXPECT_TRUE(InsertGroup(shared.cache(), 0, 6, 600));
+            }),
+            0);
+  EXPECT_TRUE(std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{}; }))
+      << "half a group was left behind";
+  // The same group, with other bytes: still not the one that was found.
+  remove();
+  ASSERT_TRUE(InsertGroup(shared.cache(), 0, 5, 600));
+  EXPECT_EQ(look_up([&] {
+              remove();
+              EXPECT_TRUE(InsertGroup(shared.cache(), 0, 5, 600));
+            }),
+            0);
+  EXPECT_EQ(look_up([] {}), 1);
+  EXPECT_EQ(sigaction(SIGSEGV, &before, nullptr), 0);
+  EXPECT_EQ(munmap(pages, 2 * kPageBytes), 0);
 }
 
 TEST(GroupReaderTest, ABrokenIndexIsSurvived) {
