@@ -1,6 +1,5 @@
 #include "cache/group_reader.h"
 
-#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -10,8 +9,12 @@
 namespace tiercel {
 namespace {
 
-/// Groups whose cache misses overlap: their buckets are asked for, then their slots.
-constexpr std::size_t kReadAtOnce = 16;
+/// How many groups ahead of the copy a bucket is asked for, and then the slot, as in
+/// group_cache.cc.
+constexpr std::size_t kSharedBucketAhead = 14;
+constexpr std::size_t kSharedSlotAhead = 6;
+constexpr std::size_t kSharedAheadMax = 16;
+static_assert(kSharedBucketAhead < kSharedAheadMax);
 
 }  // namespace
 
@@ -52,42 +55,52 @@ FoundSlot GroupReader::Pool::Find(std::uint64_t hash, std::uint32_t space,
   return {};
 }
 
+void GroupReader::AskForSlot(std::uint32_t space, std::uint64_t hash) const noexcept {
+  const Pool& pool = pools_[pool_of_space_[space]];
+  const std::uint32_t slot = pool.index.Candidate(hash);
+  if (slot >= pool.slot_count) return;
+  __builtin_prefetch(&pool.versions[slot]);
+  __builtin_prefetch(&pool.records[slot]);
+  PrefetchGroup(pool.group(slot), pool.group_size_bytes);
+}
+
+bool GroupReader::CopyIfThere(std::uint32_t space, std::uint64_t hash,
+                              const GroupTarget& target) const noexcept {
+  const Pool& pool = pools_[pool_of_space_[space]];
+  const FoundSlot found = pool.Find(hash, space, target.key);
+  if (found.slot == GroupIndex::kNoSlot) return false;
+  LoadSharedGroup(target.destination, pool.group(found.slot), pool.group_size_bytes);
+  if (IsUnchanged(space, found)) [[likely]]
+    return true;
+  std::memset(target.destination, 0, pool.group_size_bytes);
+  return false;
+}
+
+/// As a pipeline of three stages, so that the cache misses of many groups overlap: ask for the
+/// bucket; find the slot in it and ask for what it has; compare and copy.
 std::uint32_t GroupReader::Lookup(std::span<const std::uint32_t> spaces,
                                   std::span<const GroupTarget> targets,
                                   std::span<std::uint8_t> hits) const noexcept {
   TIERCEL_CHECK(spaces.size() == targets.size() && hits.size() == targets.size());
   for (const std::uint32_t space : spaces) TIERCEL_CHECK(space < pool_of_space_.size());
+  const std::size_t count = targets.size();
   std::uint32_t hit_count = 0;
-  std::array<std::uint64_t, kReadAtOnce> hashes;
-  for (std::size_t first = 0; first < targets.size(); first += kReadAtOnce) {
-    const std::size_t count = std::min(kReadAtOnce, targets.size() - first);
-    for (std::size_t i = 0; i < count; ++i) {
-      hashes[i] = HashGroup(spaces[first + i], targets[first + i].key);
-      const Pool& pool = pools_[pool_of_space_[spaces[first + i]]];
-      __builtin_prefetch(pool.index.HomeBucket(hashes[i]));
+  std::array<std::uint64_t, kSharedAheadMax> hashes;  // A ring.
+  for (std::size_t step = 0; step < count + kSharedBucketAhead; ++step) {
+    if (step < count) {
+      const std::uint64_t hash = HashGroup(spaces[step], targets[step].key);
+      hashes[step % kSharedAheadMax] = hash;
+      __builtin_prefetch(pools_[pool_of_space_[spaces[step]]].index.HomeBucket(hash));
     }
-    for (std::size_t i = 0; i < count; ++i) {
-      const Pool& pool = pools_[pool_of_space_[spaces[first + i]]];
-      const std::uint32_t slot = pool.index.Candidate(hashes[i]);
-      if (slot >= pool.slot_count) continue;
-      __builtin_prefetch(&pool.versions[slot]);
-      __builtin_prefetch(&pool.records[slot]);
-      PrefetchGroup(pool.group(slot), pool.group_size_bytes);
+    constexpr std::size_t kSlotDelay = kSharedBucketAhead - kSharedSlotAhead;
+    if (step >= kSlotDelay && step - kSlotDelay < count) {
+      const std::size_t i = step - kSlotDelay;
+      AskForSlot(spaces[i], hashes[i % kSharedAheadMax]);
     }
-    for (std::size_t i = 0; i < count; ++i) {
-      const std::uint32_t space = spaces[first + i];
-      const GroupTarget& target = targets[first + i];
-      const Pool& pool = pools_[pool_of_space_[space]];
-      const FoundSlot found = pool.Find(hashes[i], space, target.key);
-      hits[first + i] = 0;
-      if (found.slot == GroupIndex::kNoSlot) continue;
-      LoadSharedGroup(target.destination, pool.group(found.slot), pool.group_size_bytes);
-      if (!IsUnchanged(space, found)) {
-        std::memset(target.destination, 0, pool.group_size_bytes);
-        continue;
-      }
-      hits[first + i] = 1;
-      ++hit_count;
+    if (step >= kSharedBucketAhead) {
+      const std::size_t i = step - kSharedBucketAhead;
+      hits[i] = CopyIfThere(spaces[i], hashes[i % kSharedAheadMax], targets[i]) ? 1 : 0;
+      hit_count += hits[i];
     }
   }
   return hit_count;

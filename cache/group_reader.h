@@ -68,6 +68,10 @@ class GroupReader {
                                  std::uint64_t key) const noexcept;
   };
 
+  void AskForSlot(std::uint32_t space, std::uint64_t hash) const noexcept;
+  [[nodiscard]] bool CopyIfThere(std::uint32_t space, std::uint64_t hash,
+                                 const GroupTarget& target) const noexcept;
+
   std::vector<Pool> pools_;
   std::vector<std::uint32_t> pool_of_space_;  ///< Shape [spaces]: into pools_.
 };

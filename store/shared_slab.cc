@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
@@ -27,6 +28,8 @@ namespace {
 
 constexpr std::uint64_t kSharedHugePageBytes = std::uint64_t{2} << 20;
 constexpr int kSizeSeals = F_SEAL_SHRINK | F_SEAL_GROW;
+/// Whole huge pages, taken within a millisecond or so.
+constexpr std::size_t kTakenAtOnceBytes = std::size_t{4} << 20;
 constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, of Linux 5.14.
 
 Status SharedSlabError(StatusCode code, const std::string& what, int os_error) {
@@ -98,6 +101,25 @@ std::string Advise(std::span<std::byte> memory, CachePages pages) {
   return "shared, transparent huge pages advised";
 }
 
+/// Has the kernel give all pages of the file, which `memory` maps. Piece by piece: a signal
+/// stops fallocate(2), which then gives back what it had; so do completions of an io_uring
+/// that the thread has. Returns 0 or the errno.
+int TakePages(int fd, std::span<std::byte> memory, CachePages pages) {
+  for (std::size_t done = 0; done < memory.size(); done += kTakenAtOnceBytes) {
+    const std::span<std::byte> piece =
+        memory.subspan(done, std::min(kTakenAtOnceBytes, memory.size() - done));
+    // By the map first, since what that is advised to be does not reach fallocate(2).
+    if (pages == CachePages::kTransparentHuge) {
+      while (madvise(piece.data(), piece.size(), kPopulateWrite) != 0 && errno == EINTR) {
+      }
+    }
+    while (fallocate(fd, 0, static_cast<off_t>(done), static_cast<off_t>(piece.size())) != 0) {
+      if (errno != EINTR) return errno;
+    }
+  }
+  return 0;
+}
+
 }  // namespace
 
 Result<SharedSlab> SharedSlab::Create(std::uint64_t size_bytes, CachePages pages) {
@@ -135,24 +157,18 @@ Status SharedSlab::MapWritable(std::uint64_t size_bytes, const MemoryOptions& op
   if (ftruncate(fd_, static_cast<off_t>(size_bytes)) != 0) {
     return SharedSlabError(StatusCode::kResourceExhausted, what, errno);
   }
-  if (Status status = MapAligned(size_bytes, PROT_READ | PROT_WRITE); !status.ok()) return status;
+  Status mapped = MapAligned(size_bytes, PROT_READ | PROT_WRITE, what);
+  if (!mapped.ok()) return mapped;
   pages_ = Advise(writable_bytes(), options.pages);
   Result<std::string> bound = BindMemory(writable_bytes(), options);
   if (!bound.ok()) return std::move(bound).TakeStatus();
   pages_ += bound.value();
-  // By the mapping first, since what it is advised to be does not reach fallocate(2).
-  if (options.pages == CachePages::kTransparentHuge) {
-    (void)madvise(data_, size_bytes, kPopulateWrite);
-  }
-  if (fallocate(fd_, 0, 0, static_cast<off_t>(size_bytes)) != 0) {
-    return SharedSlabError(StatusCode::kResourceExhausted, what, errno);
-  }
-  return {};
+  const int os_error = TakePages(fd_, writable_bytes(), options.pages);
+  return os_error == 0 ? Status() : SharedSlabError(StatusCode::kResourceExhausted, what, os_error);
 }
 
 /// At a multiple of a huge page, so that huge pages of the file are huge ones of the map.
-Status SharedSlab::MapAligned(std::size_t size_bytes, int protection) {
-  const std::string what = fmt::format("a map of {} B of shared memory", size_bytes);
+Status SharedSlab::MapAligned(std::size_t size_bytes, int protection, const std::string& what) {
   const std::size_t reserved_bytes = size_bytes + kSharedHugePageBytes;
   void* const reserved =
       mmap(nullptr, reserved_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -200,7 +216,9 @@ Result<SharedSlab> SharedSlab::Open(int fd) {
   if (slab.fd_ < 0) {
     return SharedSlabError(StatusCode::kResourceExhausted, "a descriptor of a slab", errno);
   }
-  Status status = slab.MapAligned(static_cast<std::size_t>(facts.st_size), PROT_READ);
+  const auto size_bytes = static_cast<std::size_t>(facts.st_size);
+  Status status = slab.MapAligned(size_bytes, PROT_READ,
+                                  fmt::format("a map of {} B of shared memory", size_bytes));
   if (!status.ok()) return status;
   // The pages are what their maker asked for; this map may have them whole.
   (void)madvise(slab.data_, slab.size_bytes_, MADV_HUGEPAGE);

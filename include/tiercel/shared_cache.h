@@ -51,7 +51,7 @@ struct SharedCacheInfo {
 ///
 /// A reader's hits are not seen by the writer: a group that readers alone use grows cold and
 /// goes. Who wants them to count sends the mixes over now and then, by its own means, for
-/// Store::Touch(); a sample of them will do.
+/// Store::Touch().
 ///
 /// Rows are those that the writer delivers. Once Store::Update() has returned, no Lookup()
 /// or Find() that begins after that was heard of gives the row as it was before. A store of

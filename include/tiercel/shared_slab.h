@@ -65,7 +65,7 @@ class SharedSlab {
 
  private:
   [[nodiscard]] Status MapWritable(std::uint64_t size_bytes, const MemoryOptions& options);
-  [[nodiscard]] Status MapAligned(std::size_t size_bytes, int protection);
+  [[nodiscard]] Status MapAligned(std::size_t size_bytes, int protection, const std::string& what);
   void Swap(SharedSlab& other) noexcept;
 
   std::byte* data_ = nullptr;
