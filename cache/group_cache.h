@@ -78,7 +78,8 @@ struct GroupCacheOptions {
 /// follows the index, copies and leaves; a slot that was dropped is written again only
 /// when every reader that may have found it has left (reader_epochs.h has the proof,
 /// group_pool.h the life of a slot). So readers neither wait, nor retry, nor see a
-/// torn group; all they write is a cell of their own and, rarely, a count of uses.
+/// torn group; all they write is a cell of their own and, rarely, a count of uses. Where the
+/// memory is shared, readers in other processes have no epoch: GroupReader is theirs.
 ///
 /// Threading: everything may run concurrently. Lookups take no lock; insertions of
 /// one group size take turns. Allocates nothing after Create().

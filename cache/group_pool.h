@@ -127,8 +127,6 @@ class GroupPool {
 
   [[nodiscard]] std::uint32_t slot_count() const noexcept { return slot_count_; }
   [[nodiscard]] std::uint64_t memory_bytes() const noexcept { return memory_bytes_; }
-  /// The first byte of its memory: where PoolLayout's offsets count from.
-  [[nodiscard]] const std::byte* memory() const noexcept { return groups_; }
   [[nodiscard]] const std::string& pages() const noexcept { return slab_.pages(); }
 
   /// Fewer slots than this are of no use.

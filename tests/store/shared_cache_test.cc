@@ -20,6 +20,8 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <thread>
@@ -128,6 +130,13 @@ class CheckedReader {
   Hasher hasher_;
 };
 
+/// Whether this process has shared memory of ours mapped.
+bool MapsASlab() {
+  std::ifstream maps("/proc/self/maps");
+  const std::string text((std::istreambuf_iterator<char>(maps)), std::istreambuf_iterator<char>());
+  return text.find("memfd:tiercel-slab") != std::string::npos;
+}
+
 class SharedCacheTest : public ::testing::Test {
  protected:
   std::unique_ptr<Store> OpenStore(const StoreOptions& options = SharedStoreOptions()) {
@@ -228,8 +237,9 @@ TEST_F(SharedCacheTest, AForkedChildReadsAndCanDoNoMore) {
   const int descriptor = store->ShareCache().value();
   const pid_t pid = fork();
   if (pid == 0) {
+    if (MapsASlab()) _exit(7);
     const Result<SharedCache> cache = SharedCache::Open(descriptor, made_.info());
-    if (!cache.ok()) _exit(1);
+    if (!cache.ok() || !MapsASlab()) _exit(1);
     const CheckedReader reader(made_, cache.value(), made_.info().recipe);
     const CheckedReader::Tally tally = reader.ReadRun(1, false);
     if (tally.hits != tally.groups || tally.wrong != 0) _exit(2);
