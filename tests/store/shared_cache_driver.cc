@@ -1,8 +1,9 @@
 // A process of its own for the tests of shared caches: the writer.
 //
 //   shared_cache_driver CHECKPOINT  opens a store whose cache is shared, sends its descriptor
-//                                   over the Unix socket that is its input when some groups
-//                                   are in, and looks up runs at random until it is killed.
+//                                   over the Unix socket that is its input when groups have
+//                                   begun to make room for others, and looks up runs at random
+//                                   until it is killed.
 //
 // Exit status: 1 with a line on stderr.
 
@@ -26,10 +27,12 @@ int Write(const std::string& checkpoint) {
   }
   const Result<int> descriptor = store.value()->ShareCache();
   Prng prng(static_cast<std::uint64_t>(getpid()));
-  for (std::uint64_t i = 0;; ++i) {
+  for (bool sent = false;;) {
     // Some runs often, all of them now and then: groups come, go and come again.
     if (!LookUpRun(*store.value(), prng.Below(1 + prng.Below(kSharedRuns)))) return 1;
-    if (i == 20 && !SendDescriptor(STDIN_FILENO, descriptor.value())) return 1;
+    if (sent || store.value()->Stats().orders[0].cache_evictions < 100) continue;
+    sent = SendDescriptor(STDIN_FILENO, descriptor.value());
+    if (!sent) return 1;
   }
 }
 

@@ -55,6 +55,7 @@ class CheckedReader {
     std::uint64_t hits = 0;
     std::uint64_t changed = 0;  ///< Found, and gone when it had been read.
     std::uint64_t wrong = 0;
+    std::uint64_t reused = 0;       ///< Found in slots that had another group before.
     std::vector<std::uint8_t> hit;  ///< Shape [layers, t, orders].
   };
 
@@ -95,6 +96,7 @@ class CheckedReader {
     for (std::size_t i = 0; i < mixes.size(); ++i) {
       if (slots[i] == SharedCache::kNoSlot) continue;
       ASSERT_LT(slots[i], layer.slot_count);
+      tally.reused += versions[i] > 1 ? 1 : 0;
       const volatile std::byte* const slot =
           cache_.bytes().data() + layer.slots_offset_bytes + slots[i] * layer.slot_stride_bytes;
       for (std::uint32_t byte = 0; byte < layer.group_size_bytes; ++byte) {
@@ -183,6 +185,7 @@ TEST_F(SharedCacheTest, ManyReadersWhileItsWriterWritesAndIsKilled) {
   Prng prng(Seed());
   std::uint64_t hits = 0;
   std::uint64_t changed = 0;
+  std::uint64_t reused = 0;
   for (std::uint32_t round = 0; round < KillCount(4); ++round) {
     SCOPED_TRACE(::testing::Message() << "round " << round << " seed " << Seed());
     SharedCacheWriter writer(made_.path());
@@ -217,6 +220,7 @@ TEST_F(SharedCacheTest, ManyReadersWhileItsWriterWritesAndIsKilled) {
       const auto again = reader.ReadRun(run, true);
       EXPECT_EQ(first.hit, again.hit);
       EXPECT_EQ(first.wrong + again.wrong + again.changed, 0u);
+      reused += again.reused;
     }
     stop = true;
     for (std::thread& thread : threads) thread.join();
@@ -226,6 +230,8 @@ TEST_F(SharedCacheTest, ManyReadersWhileItsWriterWritesAndIsKilled) {
     changed += gone;
   }
   EXPECT_GT(hits, 0u);
+  EXPECT_GT(reused, 0u) << "no group ever made room for another";
+  RecordProperty("reused", std::to_string(reused));
   RecordProperty("hits", std::to_string(hits));
   RecordProperty("changed", std::to_string(changed));
 }
