@@ -6,6 +6,9 @@ PRESET := release
 CXX_FILES = $(shell git ls-files '*.h' '*.c' '*.cc' '*.cu' '*.cuh')
 # Compiling takes up to 1.5 GB a process.
 JOBS ?= $(shell nproc)
+# Tests wait for the disk half of their time.
+TEST_JOBS ?= $(shell expr 2 '*' $(JOBS))
+CMAKE_FLAGS ?=
 FUZZ_SECONDS ?= 60
 
 .PHONY: help demo test bench microbench format format-check tidy fuzz clean
@@ -27,9 +30,9 @@ demo:
 
 test:
 	@scripts/install-deps.sh build
-	cmake --preset $(PRESET)
+	cmake --preset $(PRESET) $(CMAKE_FLAGS)
 	cmake --build --preset $(PRESET) -j $(JOBS) --target all all_verify_interface_header_sets
-	ctest --preset $(PRESET) -j $(JOBS)
+	ctest --preset $(PRESET) -j $(TEST_JOBS)
 
 bench:
 	@scripts/install-deps.sh build bench

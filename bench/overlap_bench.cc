@@ -15,5 +15,5 @@
 #include "bench/overlap_arms.h"
 
 int main(int argc, char** argv) {
-  return tiercel::bench::OverlapMain(argc, argv, "overlap_bench", {});
+  return tiercel::bench::OverlapMain(argc, argv, "overlap_bench", nullptr);
 }

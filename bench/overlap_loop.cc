@@ -1,9 +1,7 @@
 #include "bench/overlap_loop.h"
 
 #include <algorithm>
-#include <cstring>
 #include <deque>
-#include <numeric>
 #include <utility>
 
 #include "base/prng.h"
@@ -12,20 +10,14 @@ namespace tiercel::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using Seconds = std::chrono::duration<double>;
 
 constexpr std::size_t kServeTokens = 2048;
 
-/// Adds the time that `work` takes to `seconds`, and returns what it returns.
-template <typename Work>
-auto Timed(double& seconds, const Work& work) {
-  const Clock::time_point begin = Clock::now();
-  auto result = work();
-  seconds += Seconds(Clock::now() - begin).count();
-  return result;
+double SecondsFrom(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-/// The rows of a step in all layers, at addresses that do not change.
+/// The rows of a step in all layers, in host memory, at addresses that do not change.
 struct StepRows {
   struct Layer {
     std::uint32_t layer_id = 0;
@@ -54,32 +46,26 @@ struct StepRows {
   }
 };
 
-/// A step: its runs, and the rows on their way to it.
-struct Step {
-  std::vector<TokenRun> runs;
-  std::size_t token_count = 0;
-  Ticket ticket;
-};
-
 /// Runs steps and keeps the times.
 class Loop {
  public:
-  Loop(Store* store, const OverlapModel& model, OverlapFetch fetch, std::size_t capacity,
-       std::size_t steps_under_way)
-      : store_(store), model_(model), fetch_(fetch), capacity_(capacity) {
-    for (std::size_t i = 0; i < steps_under_way; ++i) {
-      rows_.emplace_back(store, model.layer_ids, capacity);
+  Loop(const OverlapLoop& loop, const OverlapModel& model, std::span<const OverlapStep> steps)
+      : loop_(loop), model_(model), steps_(steps), tickets_(loop.ahead + 1) {
+    const bool to_host =
+        loop.fetch == OverlapFetch::kTickets || loop.fetch == OverlapFetch::kBlocking;
+    for (std::size_t i = 0; i < tickets_.size(); ++i) {
+      rows_.emplace_back(to_host ? loop.store : nullptr, model.layer_ids, loop.capacity);
     }
+    for (const std::uint32_t id : model.layer_ids) needed_after_.push_back(model.block_time * id);
     times_.wait_seconds.resize(model.layer_ids.size());
+    times_.digests.resize(steps.size());
   }
 
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
   ~Loop() {
     for (StepRows& rows : rows_) {
-      for (StepRows::Layer& layer : rows.layers) {
-        if (model_.release) model_.release(layer.bytes);
-      }
+      for (StepRows::Layer& layer : rows.layers) loop_.engine->Unpin(layer.bytes);
     }
   }
 
@@ -87,107 +73,111 @@ class Loop {
   Status Prepare() {
     for (StepRows& rows : rows_) {
       for (StepRows::Layer& layer : rows.layers) {
-        if (!model_.prepare) continue;
-        if (Status status = model_.prepare(layer.bytes); !status.ok()) return status;
+        if (Status status = loop_.engine->Pin(layer.bytes); !status.ok()) return status;
       }
     }
-    return {};
+    return loop_.engine->Begin(model_, steps_.size(), times_);
   }
 
-  /// Asks for the rows of `step`, the `index`th of all.
-  Status Start(Step& step, std::uint64_t index, Urgency urgency) {
-    if (fetch_ != OverlapFetch::kTickets) return {};
-    StepRows& rows = rows_[index % rows_.size()];
-    std::vector<PrefetchLayer> layers;
-    for (std::size_t i = 0; i < rows.layers.size(); ++i) {
-      layers.push_back({.layer_id = rows.layers[i].layer_id,
-                        .needed_after = model_.block_time * rows.layers[i].layer_id,
-                        .rows = rows.Rows(i, step.token_count, capacity_),
-                        .row_status = rows.Statuses(i, step.token_count, capacity_)});
+  /// Asks for the rows of the `index`th step, where the loop asks beforehand.
+  Status Start(std::size_t index, Urgency urgency) {
+    const Clock::time_point begin = Clock::now();
+    Status status;
+    if (loop_.fetch == OverlapFetch::kTickets) status = StartTicket(index, urgency);
+    if (loop_.fetch == OverlapFetch::kSource) {
+      status = loop_.source->Start(PlaceOf(index), steps_[index], needed_after_);
     }
-    Result<Ticket> ticket = Timed(times_.start_seconds, [&] {
-      return store_->Start(step.runs, layers, {.format = RowOutput::kBf16, .urgency = urgency});
-    });
-    if (!ticket.ok()) return std::move(ticket).TakeStatus();
-    step.ticket = std::move(ticket).value();
-    return {};
+    times_.start_seconds += SecondsFrom(begin);
+    return status;
   }
 
   /// Runs the blocks.
-  Status Run(Step& step, std::uint64_t index) {
+  Status Run(std::size_t index) {
+    const OverlapStep& step = steps_[index];
+    if (tickets_[PlaceOf(index)].valid()) tickets_[PlaceOf(index)].Promote();
+    Status status = loop_.engine->BeginStep();
     std::size_t next = 0;
-    for (std::uint32_t block = 0; block < model_.block_count; ++block) {
-      if (fetch_ != OverlapFetch::kNone && next < model_.layer_ids.size() &&
+    for (std::uint32_t block = 0; status.ok() && block < model_.block_count; ++block) {
+      if (loop_.fetch != OverlapFetch::kNone && next < model_.layer_ids.size() &&
           model_.layer_ids[next] == block) {
-        if (Status status = TakeRows(step, index, next); !status.ok()) return status;
+        if (status = TakeRows(index, next); !status.ok()) return status;
         ++next;
       }
-      Status status = Timed(times_.compute_seconds, [&] { return Compute(block, step); });
-      if (!status.ok()) return status;
+      status = loop_.engine->Compute(block, step.token_count);
     }
-    if (model_.finish) {
-      Status status = Timed(times_.compute_seconds, model_.finish);
-      if (!status.ok()) return status;
-    }
+    if (status.ok()) status = loop_.engine->EndStep();
+    if (status.ok() && loop_.source != nullptr) status = loop_.source->Finish(PlaceOf(index));
+    tickets_[PlaceOf(index)] = Ticket();
     times_.token_count += step.token_count;
     ++times_.step_count;
-    times_.planned_seconds += Seconds(model_.block_time * model_.block_count).count();
-    return {};
+    times_.planned_seconds +=
+        std::chrono::duration<double>(model_.block_time * model_.block_count).count();
+    return status;
   }
 
   [[nodiscard]] OverlapTimes& times() noexcept { return times_; }
 
  private:
-  Status Compute(std::uint32_t block, const Step& step) {
-    if (model_.compute) return model_.compute(block, step.token_count);
-    const Clock::time_point end = Clock::now() + model_.block_time;
-    while (Clock::now() < end) {
+  [[nodiscard]] std::size_t PlaceOf(std::size_t index) const { return index % tickets_.size(); }
+
+  Status StartTicket(std::size_t index, Urgency urgency) {
+    const OverlapStep& step = steps_[index];
+    StepRows& rows = rows_[PlaceOf(index)];
+    std::vector<PrefetchLayer> layers;
+    for (std::size_t i = 0; i < rows.layers.size(); ++i) {
+      layers.push_back({.layer_id = rows.layers[i].layer_id,
+                        .needed_after = needed_after_[i],
+                        .rows = rows.Rows(i, step.token_count, loop_.capacity),
+                        .row_status = rows.Statuses(i, step.token_count, loop_.capacity)});
     }
+    Result<Ticket> ticket =
+        loop_.store->Start(step.runs, layers, {.format = RowOutput::kBf16, .urgency = urgency});
+    if (!ticket.ok()) return std::move(ticket).TakeStatus();
+    tickets_[PlaceOf(index)] = std::move(ticket).value();
     return {};
   }
 
-  /// Has the rows of a layer in place, and reads them as the layer would.
-  Status TakeRows(Step& step, std::uint64_t index, std::size_t layer) {
-    if (fetch_ == OverlapFetch::kOnDevice) {
-      if (!model_.use) return {};
-      return Timed(times_.use_seconds, [&] { return model_.use(layer, {}, step.token_count); });
-    }
-    StepRows& rows = rows_[index % rows_.size()];
-    const std::span<std::byte> bytes = rows.Rows(layer, step.token_count, capacity_);
-    Status status = Timed(times_.wait_seconds[layer], [&] {
-      if (fetch_ == OverlapFetch::kTickets) return step.ticket.Wait(model_.layer_ids[layer]);
-      const LayerOutput output = {model_.layer_ids[layer], bytes,
-                                  rows.Statuses(layer, step.token_count, capacity_)};
-      return store_->Lookup(step.runs, {&output, 1}, RowOutput::kBf16);
-    });
-    if (!status.ok()) return status;
-    if (model_.use) {
-      return Timed(times_.use_seconds, [&] { return model_.use(layer, bytes, step.token_count); });
-    }
-    times_.digest = Timed(times_.use_seconds, [&] {
-      std::uint64_t digest = times_.digest;
-      for (std::size_t i = 0; i + 8 <= bytes.size(); i += 8) {
-        std::uint64_t word = 0;
-        std::memcpy(&word, bytes.data() + i, 8);
-        digest = (digest ^ word) * 0x9E3779B97F4A7C15U;
+  /// Has the rows of a layer in place, and lets the layer have them.
+  Status TakeRows(std::size_t index, std::size_t layer) {
+    Status status = loop_.engine->BeginWait(layer);
+    OverlapRows rows = {.step = index, .layer = layer, .token_count = steps_[index].token_count};
+    if (status.ok()) status = WaitFor(index, rows);
+    if (status.ok()) status = loop_.engine->EndWait(layer);
+    if (status.ok()) status = loop_.engine->Use(rows);
+    return status;
+  }
+
+  Status WaitFor(std::size_t index, OverlapRows& rows) {
+    const std::size_t place = PlaceOf(index);
+    const OverlapStep& step = steps_[index];
+    if (loop_.source != nullptr) {
+      rows.device = loop_.source->Rows(place, rows.layer);
+      if (loop_.fetch == OverlapFetch::kSourceBlocking && rows.layer == 0) {
+        Status status = loop_.source->Start(place, step, needed_after_);
+        if (!status.ok()) return status;
       }
-      return digest;
-    });
-    return {};
+      return loop_.source->Wait(place, rows.layer);
+    }
+    if (loop_.fetch == OverlapFetch::kOnDevice) return {};
+    StepRows& memory = rows_[place];
+    rows.host = memory.Rows(rows.layer, step.token_count, loop_.capacity);
+    if (loop_.fetch == OverlapFetch::kTickets) {
+      return tickets_[place].Wait(model_.layer_ids[rows.layer]);
+    }
+    const LayerOutput output = {model_.layer_ids[rows.layer],
+                                memory.Rows(rows.layer, step.token_count, loop_.capacity),
+                                memory.Statuses(rows.layer, step.token_count, loop_.capacity)};
+    return loop_.store->Lookup(step.runs, {&output, 1}, RowOutput::kBf16);
   }
 
-  Store* const store_;
+  const OverlapLoop& loop_;
   const OverlapModel& model_;
-  const OverlapFetch fetch_;
-  const std::size_t capacity_;
-  std::deque<StepRows> rows_;
+  const std::span<const OverlapStep> steps_;
+  std::deque<StepRows> rows_;    ///< By place, as tickets.
+  std::vector<Ticket> tickets_;  ///< Shape [ahead + 1].
+  std::vector<std::chrono::nanoseconds> needed_after_;
   OverlapTimes times_;
 };
-
-/// Tokens that hashing looks back at.
-std::size_t HistoryOf(const Store* store) {
-  return store == nullptr ? 0 : store->checkpoint().recipe.order_count();
-}
 
 /// `count` tokens of the sequence from `at` on, with what lies before them in it.
 TokenRun RunOf(std::span<const std::int32_t> tokens, const OverlapSequence& sequence,
@@ -219,68 +209,44 @@ std::vector<OverlapSequence> ChooseSequences(std::span<const std::uint64_t> offs
   return sequences;
 }
 
-double OverlapTimes::tokens_per_second() const noexcept {
-  return seconds > 0.0 ? static_cast<double>(token_count) / seconds : 0.0;
-}
-
-double OverlapTimes::exposed_seconds() const noexcept {
-  return std::accumulate(wait_seconds.begin(), wait_seconds.end(), 0.0);
-}
-
-double OverlapTimes::cost_percent() const noexcept {
-  const double cost = start_seconds + exposed_seconds() + use_seconds;
-  return cost > 0.0 ? 100.0 * cost / (planned_seconds + cost) : 0.0;
-}
-
-Result<OverlapTimes> RunDecode(Store* store, std::span<const std::int32_t> tokens,
-                               std::span<const OverlapSequence> sequences,
-                               const OverlapModel& model, OverlapFetch fetch,
-                               const DecodeOptions& options) {
-  Loop loop(store, model, fetch, options.stream_count, 1);
-  if (Status status = loop.Prepare(); !status.ok()) return status;
+std::vector<OverlapStep> DecodeSteps(std::span<const std::int32_t> tokens,
+                                     std::span<const OverlapSequence> sequences,
+                                     std::size_t history_max, const DecodeOptions& options) {
   struct Stream {
     OverlapSequence sequence;
     std::uint64_t at = 0;
   };
   std::vector<Stream> streams(options.stream_count);
+  std::vector<OverlapStep> steps;
   std::size_t next = 0;
-  const std::size_t history = HistoryOf(store);
-  const Clock::time_point begin = Clock::now();
-  for (std::uint64_t index = 0; index < options.step_count; ++index) {
-    Step step{.token_count = options.stream_count};
+  while (steps.size() < options.step_count) {
+    OverlapStep step{.token_count = options.stream_count};
     for (Stream& stream : streams) {
       if (stream.at == stream.sequence.end) {
-        if (next == sequences.size()) break;
+        if (next == sequences.size()) return steps;
         stream = {sequences[next], sequences[next].begin};
         ++next;
       }
-      step.runs.push_back(RunOf(tokens, stream.sequence, stream.at++, 1, history));
+      step.runs.push_back(RunOf(tokens, stream.sequence, stream.at++, 1, history_max));
     }
-    if (step.runs.size() < streams.size()) break;
-    if (Status status = loop.Start(step, index, Urgency::kDeadline); !status.ok()) return status;
-    if (Status status = loop.Run(step, index); !status.ok()) return status;
+    steps.push_back(std::move(step));
   }
-  loop.times().seconds = Seconds(Clock::now() - begin).count();
-  return loop.times();
+  return steps;
 }
 
-Result<OverlapTimes> RunPrefill(Store* store, std::span<const std::int32_t> tokens,
-                                std::span<const OverlapSequence> sequences,
-                                const OverlapModel& model, OverlapFetch fetch,
-                                const PrefillOptions& options) {
-  Loop loop(store, model, fetch, options.step_tokens, options.ahead + 1);
-  if (Status status = loop.Prepare(); !status.ok()) return status;
-  const std::size_t history = HistoryOf(store);
-  std::vector<Step> steps;
+std::vector<OverlapStep> PrefillSteps(std::span<const std::int32_t> tokens,
+                                      std::span<const OverlapSequence> sequences,
+                                      std::size_t history_max, const PrefillOptions& options) {
+  std::vector<OverlapStep> steps;
   std::size_t at_sequence = 0;
   std::uint64_t done = 0;  // Tokens of that sequence.
   while (steps.size() < options.step_count && at_sequence < sequences.size()) {
-    Step& step = steps.emplace_back();
+    OverlapStep& step = steps.emplace_back();
     while (step.token_count < options.step_tokens && at_sequence < sequences.size()) {
       const OverlapSequence& sequence = sequences[at_sequence];
       const std::uint64_t count = std::min<std::uint64_t>(options.step_tokens - step.token_count,
                                                           sequence.end - sequence.begin - done);
-      step.runs.push_back(RunOf(tokens, sequence, sequence.begin + done, count, history));
+      step.runs.push_back(RunOf(tokens, sequence, sequence.begin + done, count, history_max));
       step.token_count += count;
       done += count;
       if (sequence.begin + done < sequence.end) continue;
@@ -288,47 +254,65 @@ Result<OverlapTimes> RunPrefill(Store* store, std::span<const std::int32_t> toke
       done = 0;
     }
   }
+  return steps;
+}
+
+std::vector<TokenRun> RunsOf(std::span<const std::int32_t> tokens,
+                             std::span<const OverlapSequence> sequences) {
+  std::vector<TokenRun> runs;
+  for (const OverlapSequence& sequence : sequences) {
+    runs.push_back(RunOf(tokens, sequence, sequence.begin, sequence.end - sequence.begin, 0));
+  }
+  return runs;
+}
+
+Result<OverlapTimes> RunSteps(const OverlapLoop& options, const OverlapModel& model,
+                              std::span<const OverlapStep> steps) {
+  Loop loop(options, model, steps);
+  if (Status status = loop.Prepare(); !status.ok()) return status;
   const Clock::time_point begin = Clock::now();
   std::size_t started = 0;
   for (std::size_t i = 0; i < steps.size(); ++i) {
+    if (SecondsFrom(begin) > options.seconds_max) {
+      loop.times().cut = true;
+      break;
+    }
     for (; started < steps.size() && started <= i + options.ahead; ++started) {
       const Urgency urgency = started == i ? Urgency::kDeadline : Urgency::kBackground;
-      if (Status status = loop.Start(steps[started], started, urgency); !status.ok()) return status;
+      if (Status status = loop.Start(started, urgency); !status.ok()) return status;
     }
-    if (steps[i].ticket.valid()) steps[i].ticket.Promote();
-    if (Status status = loop.Run(steps[i], i); !status.ok()) return status;
-    steps[i].ticket = Ticket();
+    if (Status status = loop.Run(i); !status.ok()) return status;
   }
-  loop.times().seconds = Seconds(Clock::now() - begin).count();
+  loop.times().seconds = SecondsFrom(begin);
+  if (Status status = options.engine->End(); !status.ok()) return status;
   return loop.times();
 }
 
-Status ServeOnce(Store& store, std::span<const std::int32_t> tokens,
-                 std::span<const OverlapSequence> sequences,
-                 std::span<const std::uint32_t> layer_ids) {
+Result<std::uint64_t> ServeOnce(Store& store, std::span<const TokenRun> runs,
+                                std::span<const std::uint32_t> layer_ids, double seconds_max) {
   std::size_t longest = 0;
-  for (const OverlapSequence& sequence : sequences) {
-    longest = std::max<std::size_t>(longest, sequence.end - sequence.begin);
-  }
+  for (const TokenRun& run : runs) longest = std::max(longest, run.tokens.size());
   const std::size_t capacity = kServeTokens + longest;
   StepRows rows(&store, layer_ids, capacity);
-  std::vector<TokenRun> runs;
+  const Clock::time_point begin = Clock::now();
+  std::uint64_t served = 0;
+  std::size_t first = 0;
   std::size_t token_count = 0;
-  for (std::size_t i = 0; i < sequences.size(); ++i) {
-    const std::uint64_t length = sequences[i].end - sequences[i].begin;
-    runs.push_back(RunOf(tokens, sequences[i], sequences[i].begin, length, 0));
-    token_count += length;
-    if (token_count < kServeTokens && i + 1 < sequences.size()) continue;
+  for (std::size_t i = 0; i < runs.size() && SecondsFrom(begin) <= seconds_max; ++i) {
+    token_count += runs[i].tokens.size();
+    if (token_count < kServeTokens && i + 1 < runs.size()) continue;
     std::vector<LayerOutput> outputs;
     for (std::size_t layer = 0; layer < rows.layers.size(); ++layer) {
       outputs.push_back({rows.layers[layer].layer_id, rows.Rows(layer, token_count, capacity),
                          rows.Statuses(layer, token_count, capacity)});
     }
-    if (Status status = store.Lookup(runs, outputs, RowOutput::kBf16); !status.ok()) return status;
-    runs.clear();
+    Status status = store.Lookup(runs.subspan(first, i + 1 - first), outputs, RowOutput::kBf16);
+    if (!status.ok()) return status;
+    first = i + 1;
+    served += token_count;
     token_count = 0;
   }
-  return {};
+  return served;
 }
 
 }  // namespace tiercel::bench

@@ -13,6 +13,12 @@ if(TIERCEL_CCACHE AND PROJECT_IS_TOP_LEVEL AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${TIERCEL_CCACHE})
 endif()
 
+# A third of the time of GNU's linker, for a hundred programs.
+find_program(TIERCEL_LLD ld.lld)
+if(TIERCEL_LLD AND PROJECT_IS_TOP_LEVEL)
+  add_link_options(-fuse-ld=lld)
+endif()
+
 if(TIERCEL_SANITIZE)
   list(JOIN TIERCEL_SANITIZE "," sanitizers)
   add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${sanitizers}>

@@ -52,7 +52,7 @@ struct ReadCompletion {
 class ReadSink {
  public:
   virtual ~ReadSink() = default;
-  /// May call ReadQueue::Submit() to refill the queue; must not call Run().
+  /// May call ReadQueue::Submit() to refill the queue, and Flush(); must not call Run().
   virtual void OnRead(const ReadCompletion& completion) noexcept = 0;
 };
 

@@ -4,7 +4,9 @@
 #
 #   scripts/gpu-bench.sh pack DIR      where it is built: puts programs, the shared libraries
 #                                      that they need and a token trace into DIR and DIR.tgz,
-#                                      and says which libraries those are
+#                                      and says which libraries those are; with cuBLASLt also
+#                                      what measure-overlap-gpu.sh runs, but not cuBLASLt
+#                                      itself, which is half a gigabyte
 #   scripts/gpu-bench.sh run DIR OUT   where the GPU is, from a copy of the source tree (for
 #                                      golden vectors); DIR may be the .tgz. Logs and JSON
 #                                      come to lie in OUT
@@ -21,6 +23,7 @@ cd "$(dirname "$0")/.."
 out=
 scratch=
 tests=(dequantize_cuda_test gather_cuda_test hash_cuda_test hbm_cuda_test)
+overlap=(bench/overlap_gpu_bench tests/cuda/engram_layer_cuda_test)
 
 pack() {
   set -e
@@ -29,15 +32,20 @@ pack() {
     build=build/${PRESET:-release}
     cmake --preset "${PRESET:-release}" -DTIERCEL_CUDA=ON
     cmake --build --preset "${PRESET:-release}" --target "${tests[@]}" gpu_bench tiercel_cli
+    cmake --build --preset "${PRESET:-release}" --target "${overlap[@]##*/}" ||
+      echo "== no overlap_gpu_bench: it needs cuBLASLt"
   fi
   rm -rf "${dir}"
   mkdir -p "${dir}/bin" "${dir}/lib"
   for test in "${tests[@]}"; do cp "${build}/tests/cuda/${test}" "${dir}/bin/"; done
   cp "${build}/bench/gpu/gpu_bench" "${build}/tools/tiercel" "${dir}/bin/"
+  for program in "${overlap[@]}"; do
+    if [[ -x "${build}/${program}" ]]; then cp "${build}/${program}" "${dir}/bin/"; fi
+  done
   strip "${dir}"/bin/*
   # All but what every Linux has with its libc; the driver's libcuda is the GPU machine's own.
   ldd "${dir}"/bin/* | awk '/=> \// {print $3}' | sort -u |
-    grep -Ev '/(ld-linux[^/]*|libc|libm|libdl|librt|libpthread|libcuda)\.so' |
+    grep -Ev '/(ld-linux[^/]*|libc|libm|libdl|librt|libpthread|libcuda|libcublasLt)\.so' |
     while read -r library; do cp -L "${library}" "${dir}/lib/"; done
   zstd -q -d -f tests/data/sample_trace.tokens.u32.zst -o "${dir}/trace.u32"
   tar -C "${dir}" -czf "${dir}.tgz" .
@@ -120,7 +128,7 @@ case "${1:-}:$#" in
   pack:2) pack "$2" ;;
   run:3) run "$2" "$3" ;;
   *)
-    sed -n '2,22p' "$0" >&2
+    sed -n '2,24p' "$0" >&2
     exit 2
     ;;
 esac

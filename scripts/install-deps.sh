@@ -5,7 +5,7 @@
 #   scripts/install-deps.sh [build] [dev] [bench]
 #
 #   build  compilers, libraries, test tools: `make test` and `make demo` (default)
-#   dev    also clang, clang-format, clang-tidy and libFuzzer: `make format`, `make fuzz`
+#   dev    also clang, lld, clang-format, clang-tidy and libFuzzer: `make format`, `make fuzz`
 #   bench  also fio, which Tiercel is compared with: `make bench`
 #
 # TIERCEL_NO_INSTALL=1 skips the check: for machines whose packages come from
@@ -20,7 +20,7 @@ build_packages=(
   python3-dev python3-numpy python3-xxhash python3-pytest python3-pip python3-venv
 )
 # libclang-rt-dev brings the sanitizer and fuzzer runtimes of the default clang.
-dev_packages=(clang clang-format clang-tidy libclang-rt-dev)
+dev_packages=(clang clang-format clang-tidy libclang-rt-dev lld)
 bench_packages=(fio)
 
 groups=("$@")

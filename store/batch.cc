@@ -21,6 +21,12 @@ void Batch::Reset(const Layout& layout, RowOutput format, WaiterPool& waiters,
   launched = 0;
 }
 
+void Batch::Reserve(std::size_t layer_count) {
+  layers_.reserve(layer_count);
+  counts_.reserve(layer_count);
+  while (progress_.size() < layer_count) progress_.emplace_back();
+}
+
 void Batch::AddLayer(const BatchLayer& layer) {
   layers_.push_back(layer);
   counts_.emplace_back();

@@ -72,6 +72,8 @@ class Batch {
   ///   observer  Hears of each layer that has waiters. May be null.
   void Reset(const Layout& layout, RowOutput format, WaiterPool& waiters,
              BatchObserver* observer = nullptr);
+  /// Takes memory for so many layers, so that none is taken later.
+  void Reserve(std::size_t layer_count);
   /// Adds an output; its layer slot is the number of those before it.
   void AddLayer(const BatchLayer& layer);
 

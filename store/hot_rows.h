@@ -46,7 +46,7 @@ class HotRows final : private ReadSink {
   /// OK, or why the first row of all could not be read.
   [[nodiscard]] Status TakeFailure() { return std::move(failure_); }
 
-  /// 2^20 groups take 32 MB here, and their rows are so dense that one sweep more a column
+  /// 2^20 groups take 40 MB here, and their rows are so dense that one sweep more a column
   /// hardly costs: 2^20 of 16 million rows are one row in each page of 4 KiB.
   static constexpr std::uint32_t kGroupsAtOnce = 1U << 20;
 
@@ -70,8 +70,13 @@ class HotRows final : private ReadSink {
   static_assert(sizeof(Group) == 16);
 
   void TakeChunk(HotSlot& chain);
+  [[nodiscard]] std::uint64_t FirstRowOf(std::uint32_t head) const noexcept;
+  void SortColumn(std::uint32_t head, std::vector<std::uint64_t>& order) const;
+  void LoadColumns();
   void LoadColumn(std::uint32_t head);
   void LoadPart();
+  void Refill();
+  void PrefetchSlots(std::span<const std::uint64_t> entries, std::size_t first) const noexcept;
   void CopyResident();
   [[nodiscard]] RowId RowOf(std::uint64_t entry) const noexcept;
   [[nodiscard]] std::span<std::byte> RowBytes(std::uint64_t entry) const noexcept;
@@ -89,15 +94,16 @@ class HotRows final : private ReadSink {
   std::vector<Group> groups_;  ///< Of the chunk.
   /// Of the column: row in it << 20 | index into groups_, sorted. A row is below 2^40.
   std::vector<std::uint64_t> order_;
-  std::vector<std::uint64_t> pending_;  ///< Those of them whose part is not in DRAM.
-  std::vector<Run> runs_;               ///< One a read that may be in flight.
+  std::vector<std::uint64_t> next_order_;  ///< Of the next column: sorted while this one is read.
+  std::vector<std::uint64_t> pending_;     ///< Those of them whose part is not in DRAM.
+  std::vector<Run> runs_;                  ///< One a read that may be in flight.
   std::vector<std::uint32_t> free_runs_;
   std::vector<std::uint32_t> retries_;
-  std::vector<RowId> rows_;  ///< Shape [head_count].
   // What is being read, for OnRead().
   std::uint32_t space_ = 0;
   std::uint32_t head_ = 0;
   std::uint32_t part_ = 0;
+  std::size_t next_ = 0;         ///< First row of pending_ that no read was made for.
   std::uint64_t first_row_ = 0;  ///< Of the column.
   Status failure_;
 };

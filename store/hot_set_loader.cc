@@ -65,15 +65,9 @@ class BlockReader final : private ReadSink {
     ReadQueue& reads = *queue.value();
     attempts_.assign(header_.block_count, 0);
     retries_.reserve(reads.depth());
-    std::uint64_t next = 0;
-    while (!stop() && (next < header_.block_count || !retries_.empty() || reads.in_flight() > 0)) {
-      while (!retries_.empty() && reads.in_flight() < reads.depth()) {
-        Submit(reads, retries_.back());
-        retries_.pop_back();
-      }
-      while (next < header_.block_count && reads.in_flight() < reads.depth()) {
-        Submit(reads, next++);
-      }
+    reads_ = &reads;
+    while (!stop() && (next_ < header_.block_count || !retries_.empty() || reads.in_flight() > 0)) {
+      Refill();
       if (reads.in_flight() > 0) reads.Run(*this, std::chrono::seconds(1));
     }
     dropping_ = true;
@@ -82,18 +76,29 @@ class BlockReader final : private ReadSink {
   }
 
  private:
-  void Submit(ReadQueue& reads, std::uint64_t index) {
+  /// Submits as many reads as the queue takes.
+  void Refill() {
+    while (!retries_.empty() && reads_->in_flight() < reads_->depth()) {
+      Submit(retries_.back());
+      retries_.pop_back();
+    }
+    while (next_ < header_.block_count && reads_->in_flight() < reads_->depth()) Submit(next_++);
+  }
+
+  void Submit(std::uint64_t index) {
     ++attempts_[index];
-    reads.Submit({.file_index = 0,
-                  .size_bytes = header_.block_bytes,
-                  .offset_bytes = header_.BlockOffset(index),
-                  .tag = index});
+    reads_->Submit({.file_index = 0,
+                    .size_bytes = header_.block_bytes,
+                    .offset_bytes = header_.BlockOffset(index),
+                    .tag = index});
   }
 
   void OnRead(const ReadCompletion& completion) noexcept override {
     const std::uint64_t index = completion.tag;
     if (dropping_) return;
     if (completion.os_error == 0) {
+      Refill();  // The disk reads on while this block is taken.
+      reads_->Flush();
       take_(index, completion.bytes);
     } else if (DescribeReadError(completion.os_error).kind == ReadErrorKind::kPassing &&
                attempts_[index] < attempts_max_) {
@@ -107,6 +112,8 @@ class BlockReader final : private ReadSink {
   const std::uint32_t attempts_max_;
   const Take take_;
   const Refuse refuse_;
+  ReadQueue* reads_ = nullptr;          ///< While Run() runs.
+  std::uint64_t next_ = 0;              ///< First block that no read was made for.
   std::vector<std::uint8_t> attempts_;  ///< Of each block; at most 100.
   std::vector<std::uint64_t> retries_;
   bool dropping_ = false;

@@ -38,8 +38,13 @@ std::size_t NextWindowGroups(std::size_t window_groups) noexcept {
 /// leaves a read writing to the caller.
 class Window {
  public:
-  Window(Store::Impl& store, RowOutput format) : store_(&store), batch_(store.batches.Acquire()) {
+  /// Takes memory for all that the window may wait for at once: how much is free later does
+  /// not hang on how many of its groups are hits.
+  Window(Store::Impl& store, RowOutput format, std::uint64_t groups_max) : store_(&store) {
+    store.waiters.Reserve(groups_max / WaiterChunk::kCapacity + 1);
+    batch_ = store.batches.Acquire();
     batch_->Reset(store.layout, format, store.waiters);
+    batch_->Reserve(store.layout.layers.size());
   }
   Window(Window&& other) noexcept
       : store_(other.store_), batch_(std::exchange(other.batch_, nullptr)) {}
@@ -66,7 +71,7 @@ class Window {
 
  private:
   Store::Impl* store_;
-  Batch* batch_;
+  Batch* batch_ = nullptr;
 };
 
 /// Checks all outputs and makes them the layers of `batch`. All are needed now, in
@@ -100,12 +105,13 @@ Status Store::Impl::Lookup(std::span<const TokenRun> runs, std::span<const Layer
   std::uint64_t failed_row_count = 0;
   RunCursor cursor;
   do {
-    Window current(*this, format);
+    const std::uint64_t first_token = cursor.token_count;
+    const std::uint64_t tokens_max = std::min<std::uint64_t>(
+        std::max(kSliceTokensMin, window_groups / groups_a_token), token_count - first_token);
+    Window current(*this, format, tokens_max * groups_a_token);
     Status status = AddLayers(*this, *current, outputs, row_count, format);
     if (!status.ok()) return status;
-    const std::uint64_t first_token = cursor.token_count;
-    FillWindow(runs, std::max(kSliceTokensMin, window_groups / groups_a_token), cursor,
-               scratch->slices);
+    FillWindow(runs, tokens_max, cursor, scratch->slices);
     status = ProbeTokens(*this, *current, *scratch, first_token);
     if (!status.ok()) return status;
     current->Publish();
@@ -126,7 +132,7 @@ Status Store::Impl::LookupRows(std::span<const RowId> rows, const LayerOutput& o
   std::size_t done = 0;
   std::size_t window_groups = kWindowGroupsFirst;
   do {
-    Window current(*this, format);
+    Window current(*this, format, std::min(rows.size() - done, window_groups));
     Status status = AddLayers(*this, *current, {&output, 1}, rows.size(), format);
     if (!status.ok()) return status;
     done += ProbeRows(*this, *current, *scratch, rows.subspan(done), done, window_groups);

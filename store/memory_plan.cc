@@ -9,6 +9,7 @@
 #include "store/resident_part.h"
 #include "store/ticket_state.h"
 #include "store/ticket_table.h"
+#include "store/waiter.h"
 
 namespace tiercel {
 namespace {
@@ -21,6 +22,9 @@ constexpr std::uint32_t kLookupFetches = 32768;
 /// disk, and two windows of the background keep it busy.
 constexpr std::uint32_t kUrgentWindows = 2;
 constexpr std::uint32_t kBackgroundWindows = 4;
+/// Tickets that may have a chunk of waiters that is not full before the pool grows: more of
+/// them wait for very few groups each.
+constexpr std::uint32_t kTicketsWithChunk = 128;
 /// Budgets below this have the smaller table.
 constexpr std::uint64_t kSmallBudgetBytes = std::uint64_t{128} << 20;
 
@@ -32,7 +36,10 @@ void PlanTickets(const PrefetchLimits& limits, const Layout& layout, MemoryPlan&
   const std::uint32_t waiters = plan.urgent_credits + plan.background_credits;
   plan.fetch_capacity = {.lookup_fetches = small ? kLookupFetches / 4 : kLookupFetches,
                          .ticket_fetches = waiters};
-  plan.ticket_bytes = Ticket::Table::MemoryBytes(limits) + waiters * sizeof(Waiter);
+  plan.waiter_chunks =
+      waiters / WaiterChunk::kCapacity + std::min(limits.tickets_max, kTicketsWithChunk);
+  plan.ticket_bytes =
+      Ticket::Table::MemoryBytes(limits) + plan.waiter_chunks * sizeof(WaiterChunk);
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ struct MemoryPlan {
   std::uint32_t urgent_credits = 0;      ///< Waiters of tickets with a deadline.
   std::uint32_t background_credits = 0;  ///< Waiters of tickets in the background.
   std::uint64_t read_bytes = 0;          ///< Queues, groups being read, fetch table.
+  std::uint32_t waiter_chunks = 0;       ///< That they take.
   std::uint64_t ticket_bytes = 0;        ///< Tickets, with tokens, staging and waiters.
   std::uint64_t checksum_bytes = 0;      ///< The checksum sidecar's.
   std::uint64_t scale_bytes = 0;         ///< Resident scales; 0 where they stay on disk.

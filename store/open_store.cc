@@ -366,6 +366,7 @@ Status TakeMemory(Store::Impl& impl, const StoreOptions& options,
   impl.prefetch_limits = options.prefetch;
   impl.urgent_credits.Fill(impl.plan.urgent_credits);
   impl.background_credits.Fill(impl.plan.background_credits);
+  impl.waiters.Reserve(impl.plan.waiter_chunks);
   impl.tickets = std::make_shared<Ticket::Table>(options.prefetch);
   impl.prefetcher = std::make_unique<Prefetcher>(options.prefetch.tickets_max, options.memory);
   if (impl.overlay != nullptr) impl.overlay->SetCache(*impl.cache);

@@ -43,7 +43,10 @@ void Ticket::State::Begin(Store::Impl& store, const PrefetchOptions& options,
   const bool background = options.urgency == Urgency::kBackground;
   deadline_ns_.store(start_ns + (background ? kBackgroundDeadlineNs : 0),
                      std::memory_order_relaxed);
-  for (Window& window : windows_) window.ticket = this;
+  for (Window& window : windows_) {
+    window.ticket = this;
+    window.batch.Reserve(store.layout.layers.size());
+  }
 }
 
 void Ticket::State::AddLayer(const PrefetchLayer& wanted, const BatchLayer& place) {

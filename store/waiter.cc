@@ -8,6 +8,7 @@ WaiterChunk* WaiterPool::Get() {
   MutexLock lock(mutex_);
   if (free_ == nullptr) Grow(kBlockChunks);
   WaiterChunk* const chunk = std::exchange(free_, free_->next);
+  --free_count_;
   chunk->next = nullptr;
   chunk->count = 0;
   return chunk;
@@ -16,15 +17,17 @@ WaiterChunk* WaiterPool::Get() {
 void WaiterPool::Put(WaiterChunk* first) {
   if (first == nullptr) return;
   WaiterChunk* last = first;
-  while (last->next != nullptr) last = last->next;
+  std::size_t count = 1;
+  for (; last->next != nullptr; ++count) last = last->next;
   MutexLock lock(mutex_);
   last->next = free_;
   free_ = first;
+  free_count_ += count;
 }
 
 void WaiterPool::Reserve(std::size_t count) {
   MutexLock lock(mutex_);
-  if (count > 0) Grow(count);
+  if (count > free_count_) Grow(std::max(count - free_count_, kBlockChunks));
 }
 
 void WaiterPool::Grow(std::size_t count) {
@@ -34,6 +37,7 @@ void WaiterPool::Grow(std::size_t count) {
     chunk.next = free_;
     free_ = &chunk;
   }
+  free_count_ += count;
 }
 
 void WaiterList::Reset(WaiterPool& pool) noexcept {

@@ -45,7 +45,7 @@ struct WaiterChunk {
   std::array<Waiter, kCapacity> waiters;
 };
 
-/// Chunks to reuse: as many as were ever in use at once.
+/// Chunks to reuse: as many as were ever promised, or in use, at once.
 ///
 /// Threading: all methods may run concurrently.
 class WaiterPool {
@@ -53,7 +53,7 @@ class WaiterPool {
   [[nodiscard]] WaiterChunk* Get() TIERCEL_EXCLUDES(mutex_);
   /// Takes a list of chunks back.
   void Put(WaiterChunk* first) TIERCEL_EXCLUDES(mutex_);
-  /// Makes `count` chunks now, so that so many take no memory later.
+  /// Makes chunks until `count` of them are free, so that so many take no memory now.
   void Reserve(std::size_t count) TIERCEL_EXCLUDES(mutex_);
 
  private:
@@ -63,6 +63,7 @@ class WaiterPool {
   Mutex mutex_;
   std::vector<std::unique_ptr<WaiterChunk[]>> blocks_ TIERCEL_GUARDED_BY(mutex_);
   WaiterChunk* free_ TIERCEL_GUARDED_BY(mutex_) = nullptr;
+  std::size_t free_count_ TIERCEL_GUARDED_BY(mutex_) = 0;
 };
 
 /// The waiters of a batch, in the order in which they were added.

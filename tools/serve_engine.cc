@@ -55,9 +55,10 @@ bool Served(const Status& status) {
   return status.ok() || status.code() == StatusCode::kPartial;
 }
 
-class Engine {
+class ServeEngine {
  public:
-  Engine(Store& store, DiskBursts& bursts, const TokenTrace& trace, const ServeOptions& options)
+  ServeEngine(Store& store, DiskBursts& bursts, const TokenTrace& trace,
+              const ServeOptions& options)
       : store_(store),
         bursts_(bursts),
         trace_(trace),
@@ -94,7 +95,8 @@ class Engine {
   [[nodiscard]] Status Step(ServeArm& arm);
   [[nodiscard]] Status IdealStep(ServeArm& arm);
   [[nodiscard]] Status KeepPrompt();
-  [[nodiscard]] bool NextRuns();
+  [[nodiscard]] Status CheckTrace();
+  void NextRuns();
   [[nodiscard]] Status CheckInterrupt();
 
   Store& store_;
@@ -116,9 +118,32 @@ class Engine {
   std::uint64_t steps_done_ = 0;
 };
 
-bool Engine::NextRuns() {
+/// Whether the trace has tokens for all steps: told before the first, not after minutes.
+Status ServeEngine::CheckTrace() {
+  ReplaySchedule schedule = schedule_;
+  const auto next = [&] {
+    return schedule.Next(chunks_) && chunks_.size() == options_.stream_count;
+  };
+  const auto too_short = [&](std::string_view what) {
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("the trace ends after {} tokens, before {}: it takes a longer one, "
+                              "or fewer steps or streams",
+                              schedule.token_count(), what));
+  };
+  for (std::uint64_t done = 0; done < options_.warm_token_count; done += chunks_.size()) {
+    if (!next()) return too_short("the cache is warm");
+  }
+  const std::uint64_t arms = options_.prefill_token_count > 0 ? 2 : 1;
+  for (std::uint64_t step = 0; step < arms * options_.step_count; ++step) {
+    if (!next()) return too_short("the last step");
+  }
+  return {};
+}
+
+/// Sets runs_ to the next token of each stream. REQUIRES: CheckTrace() went well.
+void ServeEngine::NextRuns() {
   runs_.clear();
-  if (!schedule_.Next(chunks_) || chunks_.size() < options_.stream_count) return false;
+  schedule_.Next(chunks_);
   for (const ReplayChunk& chunk : chunks_) {
     const std::uint64_t history =
         std::min<std::uint64_t>(chunk.begin - chunk.document_begin, history_max_);
@@ -126,16 +151,15 @@ bool Engine::NextRuns() {
     runs_.push_back({.history = tokens.subspan(chunk.begin - history, history),
                      .tokens = tokens.subspan(chunk.begin, chunk.end - chunk.begin)});
   }
-  return true;
 }
 
-Status Engine::CheckInterrupt() {
+Status ServeEngine::CheckInterrupt() {
   const std::uint64_t arms = options_.prefill_token_count > 0 ? 2 : 1;
   if (!options_.progress || options_.progress(steps_done_, arms * options_.step_count)) return {};
   return Status(StatusCode::kCancelled, "stopped before the last step");
 }
 
-Status Engine::WarmUp() {
+Status ServeEngine::WarmUp() {
   std::vector<TokenRun> batch;
   std::vector<Rows> rows;
   std::vector<LayerOutput> outputs;
@@ -146,11 +170,7 @@ Status Engine::WarmUp() {
   while (done < options_.warm_token_count) {
     batch.clear();
     while (batch.size() < std::min<std::uint64_t>(kWarmTokens, options_.warm_token_count - done)) {
-      if (!NextRuns()) {
-        return Status(StatusCode::kInvalidArgument,
-                      fmt::format("the trace ends after {} tokens, before the cache is warm",
-                                  schedule_.token_count()));
-      }
+      NextRuns();
       batch.insert(batch.end(), runs_.begin(), runs_.end());
     }
     outputs.clear();
@@ -167,7 +187,7 @@ Status Engine::WarmUp() {
   return {};
 }
 
-Status Engine::MeasureDisk(ServeRun& run) {
+Status ServeEngine::MeasureDisk(ServeRun& run) {
   std::vector<double> seconds;
   for (int i = 0; i < kCapacityBursts; ++i) {
     const std::uint32_t count = kCapacityReads;
@@ -180,7 +200,7 @@ Status Engine::MeasureDisk(ServeRun& run) {
   return {};
 }
 
-Status Engine::Step(ServeArm& arm) {
+Status ServeEngine::Step(ServeArm& arm) {
   const auto block_time = options_.step_time / options_.block_count;
   layers_.clear();
   for (Rows& layer : rows_) {
@@ -215,7 +235,7 @@ Status Engine::Step(ServeArm& arm) {
 
 /// A step like the last one, whose reads are made by nobody but a queue: it comes at the
 /// same time after the last reads, for a disk and a machine that were idle are slower.
-Status Engine::IdealStep(ServeArm& arm) {
+Status ServeEngine::IdealStep(ServeArm& arm) {
   const Clock::time_point start = Clock::now();
   std::vector<std::uint32_t> counts;
   for (const auto& layer : arm.layers) counts.push_back(layer.back().reads);
@@ -229,7 +249,7 @@ Status Engine::IdealStep(ServeArm& arm) {
 }
 
 /// Has a prompt wait in the background: the next one when the last is served.
-Status Engine::KeepPrompt() {
+Status ServeEngine::KeepPrompt() {
   if (prompt_.valid()) {
     for (const Rows& layer : prompt_rows_) {
       const std::optional<Status> outcome = prompt_.TryWait(layer.layer_id);
@@ -257,17 +277,13 @@ Status Engine::KeepPrompt() {
   return {};
 }
 
-Status Engine::RunSteps(ServeArm& arm, std::uint64_t count, bool beside_prompt) {
+Status ServeEngine::RunSteps(ServeArm& arm, std::uint64_t count, bool beside_prompt) {
   arm.layers.resize(rows_.size());
   for (std::uint64_t i = 0; i < count; ++i) {
     if (beside_prompt) {
       if (Status status = KeepPrompt(); !status.ok()) return status;
     }
-    if (!NextRuns()) {
-      return Status(StatusCode::kInvalidArgument,
-                    fmt::format("the trace ends after {} tokens, before the last step",
-                                schedule_.token_count()));
-    }
+    NextRuns();
     const std::uint64_t reads_before = store_.Stats().device_reads;
     if (Status status = Step(arm); !status.ok()) return status;
     if (beside_prompt) {
@@ -282,8 +298,9 @@ Status Engine::RunSteps(ServeArm& arm, std::uint64_t count, bool beside_prompt) 
   return {};
 }
 
-Result<ServeRun> Engine::Run() {
+Result<ServeRun> ServeEngine::Run() {
   ServeRun run;
+  if (Status status = CheckTrace(); !status.ok()) return status;
   if (Status status = WarmUp(); !status.ok()) return status;
   if (Status status = MeasureDisk(run); !status.ok()) return status;
   for (std::uint32_t round = 0; round < options_.round_count; ++round) {
@@ -302,7 +319,7 @@ Result<ServeRun> Engine::Run() {
 
 Result<ServeRun> Serve(Store& store, DiskBursts& bursts, const TokenTrace& trace,
                        const ServeOptions& options) {
-  return std::make_unique<Engine>(store, bursts, trace, options)->Run();
+  return std::make_unique<ServeEngine>(store, bursts, trace, options)->Run();
 }
 
 }  // namespace tiercel::tools

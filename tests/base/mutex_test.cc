@@ -21,6 +21,13 @@ struct Counter {
   int value TIERCEL_GUARDED_BY(mutex) = 0;
 };
 
+/// Whether the mutex could be had, for a moment.
+bool CouldBeHad(Mutex& mutex) {
+  if (!mutex.TryLock()) return false;
+  mutex.Unlock();
+  return true;
+}
+
 TEST(Mutex, Excludes) {
   Counter counter;
   std::vector<std::thread> threads;
@@ -39,16 +46,14 @@ TEST(Mutex, Excludes) {
 
 TEST(Mutex, TryLockFailsWhileHeld) {
   Mutex mutex;
-  ASSERT_TRUE(mutex.TryLock());
-  bool taken = true;
-  std::thread([&mutex, &taken] {
-    taken = mutex.TryLock();
-    if (taken) mutex.Unlock();
-  }).join();
-  EXPECT_FALSE(taken);
-  mutex.Unlock();
-  ASSERT_TRUE(mutex.TryLock());
-  mutex.Unlock();
+  {
+    const MutexLock lock(mutex);
+    bool had = true;
+    std::thread([&mutex, &had] { had = CouldBeHad(mutex); }).join();
+    EXPECT_FALSE(had);
+  }
+  EXPECT_TRUE(CouldBeHad(mutex));
+  EXPECT_TRUE(CouldBeHad(mutex)) << "it was let go of";
 }
 
 TEST(CondVar, HandsATurnBackAndForth) {
@@ -78,12 +83,9 @@ TEST(CondVar, WaitUntilReturnsFalseAfterTheDeadlineAndHoldsTheLock) {
   const MutexLock lock(counter.mutex);
   const auto past = std::chrono::steady_clock::now() - std::chrono::milliseconds(1);
   EXPECT_FALSE(counter.changed.WaitUntil(counter.mutex, past));
-  bool taken = true;
-  std::thread([&counter, &taken] {
-    taken = counter.mutex.TryLock();
-    if (taken) counter.mutex.Unlock();
-  }).join();
-  EXPECT_FALSE(taken);
+  bool had = true;
+  std::thread([&counter, &had] { had = CouldBeHad(counter.mutex); }).join();
+  EXPECT_FALSE(had);
 }
 
 TEST(CondVar, NotifyAllWakesEveryWaiter) {

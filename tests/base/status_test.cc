@@ -68,8 +68,8 @@ TEST(Status, EveryRowStatusHasANameOfItsOwn) {
 }
 
 TEST(StatusDeathTest, OkIsNotAnError) {
-  EXPECT_DEATH(Status(StatusCode::kOk, "fine"), "TIERCEL_CHECK failed");
-  EXPECT_DEATH(Status(StatusCode::kCount, "none"), "TIERCEL_CHECK failed");
+  EXPECT_DEATH((void)Status(StatusCode::kOk, "fine"), "TIERCEL_CHECK failed");
+  EXPECT_DEATH((void)Status(StatusCode::kCount, "none"), "TIERCEL_CHECK failed");
 }
 
 TEST(Result, HoldsAValue) {

@@ -95,16 +95,19 @@ void ExpectGolden(const RecipeParameters& parameters, std::uint32_t layer_index,
 }
 
 TEST_F(HashOnGpu, GoldenRowsOfAllRecipes) {
-  for (const nlohmann::json& c : testing::Golden("v41_engram.json")["cases"]) {
+  const nlohmann::json golden_v41 = testing::Golden("v41_engram.json");
+  for (const nlohmann::json& c : golden_v41["cases"]) {
     const auto ids = c["compressed_ids_dead_is_minus1"].get<std::vector<std::int32_t>>();
     ExpectGolden(testing::V41Parameters(), 0, ids, c["layers"]["1"]["rows"]);
     ExpectGolden(testing::V41Parameters(), 1, ids, c["layers"]["14"]["rows"]);
   }
-  for (const nlohmann::json& c : testing::Golden("demo_engram.json")["cases"]) {
+  const nlohmann::json golden_demo = testing::Golden("demo_engram.json");
+  for (const nlohmann::json& c : golden_demo["cases"]) {
     ExpectGolden(testing::DemoParameters(), 1, c["compressed_ids"].get<std::vector<std::int32_t>>(),
                  c["layers"]["15"]["rows"]);
   }
-  for (const nlohmann::json& c : testing::Golden("qwen38_ple.json")["cases"]) {
+  const nlohmann::json golden_qwen38 = testing::Golden("qwen38_ple.json");
+  for (const nlohmann::json& c : golden_qwen38["cases"]) {
     ExpectGolden(testing::QwenParameters(), 0, c["token_ids"].get<std::vector<std::int32_t>>(),
                  c["rows"]);
   }

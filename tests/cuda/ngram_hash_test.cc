@@ -77,18 +77,21 @@ void ExpectRowsOfCase(const Recipe& recipe, std::uint32_t layer, const NgramToke
 
 TEST(NgramHashTest, GoldenRowsOfAllRecipes) {
   const Recipe v41 = testing::Build(testing::V41Parameters());
-  for (const nlohmann::json& c : testing::Golden("v41_engram.json")["cases"]) {
+  const nlohmann::json golden_v41 = testing::Golden("v41_engram.json");
+  for (const nlohmann::json& c : golden_v41["cases"]) {
     const auto ids = c["compressed_ids_dead_is_minus1"].get<NgramTokens>();
     ExpectRowsOfCase(v41, 0, ids, c["layers"]["1"]["rows"], c["name"]);
     ExpectRowsOfCase(v41, 1, ids, c["layers"]["14"]["rows"], c["name"]);
   }
   const Recipe demo = testing::Build(testing::DemoParameters());
-  for (const nlohmann::json& c : testing::Golden("demo_engram.json")["cases"]) {
+  const nlohmann::json golden_demo = testing::Golden("demo_engram.json");
+  for (const nlohmann::json& c : golden_demo["cases"]) {
     ExpectRowsOfCase(demo, 1, c["compressed_ids"].get<NgramTokens>(), c["layers"]["15"]["rows"],
                      c["name"]);
   }
   const Recipe qwen = testing::Build(testing::QwenParameters());
-  for (const nlohmann::json& c : testing::Golden("qwen38_ple.json")["cases"]) {
+  const nlohmann::json golden_qwen38 = testing::Golden("qwen38_ple.json");
+  for (const nlohmann::json& c : golden_qwen38["cases"]) {
     ExpectRowsOfCase(qwen, 0, c["token_ids"].get<NgramTokens>(), c["rows"], c["name"]);
   }
 }

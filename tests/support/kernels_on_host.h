@@ -68,6 +68,9 @@ void __stwb(T* target, T value) {
 inline std::uint32_t atomicAdd(std::uint32_t* word, std::uint32_t value) {
   return std::atomic_ref<std::uint32_t>(*word).fetch_add(value);
 }
+inline unsigned long long atomicAdd(unsigned long long* word, unsigned long long value) {
+  return std::atomic_ref<unsigned long long>(*word).fetch_add(value);
+}
 inline std::uint32_t atomicExch(std::uint32_t* word, std::uint32_t value) {
   return std::atomic_ref<std::uint32_t>(*word).exchange(value);
 }

@@ -42,7 +42,8 @@ TEST_F(CliPackTest, GoesRoundAndDiffSeesNoDifference) {
        std::vector<std::vector<std::string>>{{path_, packed_}, {packed_, unpacked}}) {
     const ProgramRun diff = RunTiercel({"diff", pair[0], pair[1], "--json"});
     EXPECT_EQ(diff.exit_code, 0) << diff.err;
-    for (const Json& layer : diff.Json().at("layers")) {
+    const Json json = diff.Json();
+    for (const Json& layer : json.at("layers")) {
       EXPECT_EQ(layer.at("rows_different"), 0);
       EXPECT_GT(layer.at("rows_compared"), 0);
     }
