@@ -6,6 +6,9 @@
 //   raw_group_copy_2_threads the same by two threads: how far memory lets them scale.
 //   cache_hit           GroupCache::Lookup(), all hits, one thread.
 //   cache_hit_2_threads the same by two threads, each with batches of its own.
+//   shared_hit          GroupReader::Lookup(): what another process pays that reads a shared
+//                       cache, by versions instead of epochs. The cache lies in the flat
+//                       table's memory, whose bytes nobody else looks at.
 //   raw_token_copy      six groups from known random places: the limit of the next.
 //   decode_token_hit    one token: its six groups, 48 rows, in one Lookup(). The counter
 //                       p50_ns is the one to look at.
@@ -38,6 +41,7 @@
 #include "base/histogram.h"
 #include "base/prng.h"
 #include "cache/group_cache.h"
+#include "cache/group_reader.h"
 
 namespace tiercel {
 namespace {
@@ -64,7 +68,7 @@ class Table {
     const auto start = (reinterpret_cast<std::uintptr_t>(base_) + kHuge - 1) / kHuge * kHuge;
     bytes_ = reinterpret_cast<std::byte*>(start);
     madvise(bytes_, size_bytes, MADV_HUGEPAGE);
-    std::memset(bytes_, 1, size_bytes);
+    std::memset(bytes_, 0, size_bytes);
   }
   Table(const Table&) = delete;
   Table& operator=(const Table&) = delete;
@@ -82,11 +86,24 @@ class Table {
 /// Both stay in memory once they were needed, so that the benchmarks can take turns.
 std::unique_ptr<Table> g_table;
 std::unique_ptr<GroupCache> g_cache;
-std::uint64_t g_cached_keys = 0;  ///< Keys of each space are 0 to this.
+std::uint64_t g_cached_keys = 0;  ///< Keys of each space are 0 to this, in all caches.
+/// A cache in g_table's memory, and who reads it as another process would.
+std::unique_ptr<GroupCache> g_shared_cache;
+std::unique_ptr<GroupReader> g_shared_reader;
 
 std::byte* FlatTable() {
   if (g_table == nullptr) g_table = std::make_unique<Table>(g_memory_bytes);
   return g_table->bytes();
+}
+
+/// Inserts keys from 0 on in all spaces; returns how many.
+std::uint64_t Fill(GroupCache& cache) {
+  const std::uint64_t keys = cache.capacity_groups() / kTokenGroups;
+  const std::vector<std::byte> bytes(kGroupBytes, std::byte{1});
+  for (std::uint64_t key = 0; key < keys; ++key) {
+    for (std::uint32_t space = 0; space < kTokenGroups; ++space) cache.Insert(space, key, bytes);
+  }
+  return keys;
 }
 
 GroupCache* FullCache() {
@@ -96,12 +113,29 @@ GroupCache* FullCache() {
        .group_size_bytes = std::vector<std::uint32_t>(kTokenGroups, kGroupBytes)});
   if (!cache.ok()) return nullptr;
   g_cache = std::move(cache).value();
-  g_cached_keys = g_cache->capacity_groups() / kTokenGroups;
-  const std::vector<std::byte> bytes(kGroupBytes, std::byte{1});
-  for (std::uint64_t key = 0; key < g_cached_keys; ++key) {
-    for (std::uint32_t space = 0; space < kTokenGroups; ++space) g_cache->Insert(space, key, bytes);
-  }
+  const std::uint64_t keys = Fill(*g_cache);
+  g_cached_keys = g_cached_keys == 0 ? keys : std::min(g_cached_keys, keys);
   return g_cache.get();
+}
+
+void MakeSharedCache(const benchmark::State& /*state*/) {
+  if (g_shared_cache != nullptr) return;
+  SharedHeader header{.size_bytes = g_memory_bytes};
+  GroupCacheOptions options{
+      .budget_bytes = g_memory_bytes,
+      .group_size_bytes = std::vector<std::uint32_t>(kTokenGroups, kGroupBytes)};
+  options.shared_memory = {FlatTable() + kSharedHeaderBytes, g_memory_bytes - kSharedHeaderBytes};
+  Result<std::unique_ptr<GroupCache>> cache = GroupCache::Create(options);
+  if (!cache.ok()) std::abort();
+  g_shared_cache = std::move(cache).value();
+  const SharedPoolPlace pool = g_shared_cache->shared_pools()[0];
+  header.pools.push_back({.offset_bytes = kSharedHeaderBytes + pool.offset_bytes,
+                          .layout = PoolLayout::Of(kGroupBytes, pool.slot_count, true)});
+  header.spaces.resize(kTokenGroups, {.group_size_bytes = kGroupBytes});
+  g_shared_reader = std::make_unique<GroupReader>(header, std::span(FlatTable(), g_memory_bytes));
+  // It has fewer slots than the other, since each has a version.
+  const std::uint64_t keys = Fill(*g_shared_cache);
+  g_cached_keys = g_cached_keys == 0 ? keys : std::min(g_cached_keys, keys);
 }
 
 std::vector<std::uint64_t> RandomNumbers(std::size_t count, std::uint64_t bound,
@@ -176,8 +210,9 @@ std::vector<GroupTarget> BatchTargets(std::byte* output, std::uint64_t seed) {
   return targets;
 }
 
-void LookUpBatches(benchmark::State& state) {
-  GroupCache* const cache = g_cache.get();
+/// `look_up(space, targets, hits)` returns the number of hits.
+template <typename LookUp>
+void LookUpBatches(benchmark::State& state, const LookUp& look_up) {
   const Table output(kBatchGroups * kGroupBytes);
   const std::vector<GroupTarget> targets =
       BatchTargets(output.bytes(), 1 + static_cast<std::uint64_t>(state.thread_index()));
@@ -188,7 +223,7 @@ void LookUpBatches(benchmark::State& state) {
     for (std::uint32_t space = 0; space < kTokenGroups; ++space) {
       const auto chunk =
           std::span(targets).subspan((batch * kTokenGroups + space) * kBatchTokens, kBatchTokens);
-      miss_count += kBatchTokens - cache->Lookup(space, chunk, hits);
+      miss_count += kBatchTokens - look_up(space, chunk, hits);
     }
     benchmark::ClobberMemory();
     batch = (batch + 1) % kBatches;
@@ -204,10 +239,20 @@ void MakeCache(const benchmark::State& /*state*/) {
 }
 
 void cache_hit(benchmark::State& state) {
-  LookUpBatches(state);
+  LookUpBatches(state,
+                [](std::uint32_t space, std::span<const GroupTarget> targets,
+                   std::span<std::uint8_t> hits) { return g_cache->Lookup(space, targets, hits); });
 }
 void cache_hit_2_threads(benchmark::State& state) {
-  LookUpBatches(state);
+  cache_hit(state);
+}
+void shared_hit(benchmark::State& state) {
+  std::vector<std::uint32_t> spaces(kBatchTokens);
+  LookUpBatches(state, [&spaces](std::uint32_t space, std::span<const GroupTarget> targets,
+                                 std::span<std::uint8_t> hits) {
+    std::fill(spaces.begin(), spaces.end(), space);
+    return g_shared_reader->Lookup(spaces, targets, hits);
+  });
 }
 
 /// Tokens with keys of their own that a benchmark of single tokens goes round.
@@ -297,6 +342,7 @@ void Register() {
       ->Setup(MakeCache)
       ->Threads(2)
       ->UseRealTime();
+  benchmark::RegisterBenchmark("shared_hit", shared_hit)->Setup(MakeSharedCache);
   benchmark::RegisterBenchmark("decode_token_hit", decode_token_hit)->Setup(MakeCache);
 }
 
@@ -319,6 +365,8 @@ int main(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   tiercel::Register();
   benchmark::RunSpecifiedBenchmarks();
+  tiercel::g_shared_reader.reset();
+  tiercel::g_shared_cache.reset();
   tiercel::g_cache.reset();
   tiercel::g_table.reset();
   return 0;

@@ -47,7 +47,13 @@ struct GroupCache::Impl {
   std::vector<WriteCounters> write_counters;  ///< Shape [spaces].
   std::uint32_t lines_per_cell = 0;
   std::vector<ReadCounters> read_counters;  ///< Shape [cells, lines_per_cell].
-  std::uint64_t own_bytes = 0;              ///< All of the above but the pools' slabs.
+  std::uint64_t own_bytes = 0;              ///< All of this but the pools' slabs.
+  std::vector<SharedPoolPlace> shared_pools;
+  std::vector<std::uint32_t> shared_pool_of_space;  ///< Shape [spaces]: into `pools`.
+  std::string shared_pages;
+  std::uint64_t shared_bytes = 0;
+
+  Status MakePools(const GroupCacheOptions& options);
 
   [[nodiscard]] ReadCounters::Space& Reads(std::uint32_t cell, std::uint32_t space) noexcept {
     return read_counters[cell * lines_per_cell + space / 4].spaces[space % 4];
@@ -101,7 +107,9 @@ std::uint32_t GroupCache::Impl::LookupPinned(SpaceOf space_of, std::span<const G
   return hit_count;
 }
 
-Result<std::unique_ptr<GroupCache>> GroupCache::Create(const GroupCacheOptions& options) {
+namespace {
+
+Status CheckCacheOptions(const GroupCacheOptions& options) {
   const std::vector<std::uint32_t>& sizes = options.group_size_bytes;
   if (sizes.empty() || sizes.size() > kSpacesMax) {
     return Status(
@@ -122,46 +130,88 @@ Result<std::unique_ptr<GroupCache>> GroupCache::Create(const GroupCacheOptions& 
                               "budget",
                               options.budget_bytes, limit.source, limit.bytes));
   }
+  return {};
+}
 
-  auto impl = std::make_unique<Impl>();
-  impl->lines_per_cell = static_cast<std::uint32_t>((sizes.size() + 3) / 4);
-  impl->read_counters =
-      std::vector<ReadCounters>(ReaderEpochs::kCellCount * std::size_t{impl->lines_per_cell});
-  impl->write_counters = std::vector<WriteCounters>(sizes.size());
-  impl->own_bytes = sizeof(Impl) + impl->read_counters.size() * sizeof(ReadCounters) +
-                    sizes.size() * (sizeof(WriteCounters) + sizeof(GroupPool*) + sizeof(GroupPool));
-  // Every space gets the same number of slots' worth of bytes: a pool's share is the
-  // sum of the group sizes of its spaces.
-  std::map<std::uint32_t, std::uint64_t> weights;
-  std::map<std::uint32_t, std::uint32_t> space_counts;
+/// What the pools of each group size are to get.
+struct PoolShare {
+  std::uint64_t weight = 0;
+  std::uint32_t space_count = 0;
+};
+
+}  // namespace
+
+/// Every space gets the same number of slots' worth of bytes: a pool's share is the sum of
+/// the group sizes of its spaces.
+Status GroupCache::Impl::MakePools(const GroupCacheOptions& options) {
+  const std::vector<std::uint32_t>& sizes = options.group_size_bytes;
+  std::map<std::uint32_t, PoolShare> shares;
   std::uint64_t weight_sum = 0;
   for (const std::uint32_t size_bytes : sizes) {
-    weights[size_bytes] += size_bytes;
-    ++space_counts[size_bytes];
+    shares[size_bytes].weight += size_bytes;
+    ++shares[size_bytes].space_count;
     weight_sum += size_bytes;
   }
+  const bool shared = !options.shared_memory.empty();
   const std::uint64_t budget_bytes =
-      options.budget_bytes - std::min(options.budget_bytes, impl->own_bytes);
-  std::map<std::uint32_t, GroupPool*> pools;
-  for (const auto& [size_bytes, weight] : weights) {
+      shared ? options.shared_memory.size()
+             : options.budget_bytes - std::min(options.budget_bytes, own_bytes);
+  // Within shared memory a pool need not have huge pages of its own.
+  const CachePages pages = shared ? CachePages::kPlain : options.memory.pages;
+  std::uint64_t offset_bytes = 0;
+  std::map<std::uint32_t, std::uint32_t> pool_of_size;
+  for (const auto& [size_bytes, share] : shares) {
     const std::uint64_t share_bytes =
         Slab::RoundDown(static_cast<std::uint64_t>(static_cast<unsigned __int128>(budget_bytes) *
-                                                   weight / weight_sum),
-                        options.memory.pages);
+                                                   share.weight / weight_sum),
+                        pages);
     // Every space gets the same number of expectations, too.
-    const std::uint32_t space_count = space_counts[size_bytes];
     const PolicyOptions policy = {
-        .space_count = space_count,
+        .space_count = share.space_count,
         .expected_groups_max =
-            (options.expected_groups_max * space_count + sizes.size() - 1) / sizes.size(),
+            (options.expected_groups_max * share.space_count + sizes.size() - 1) / sizes.size(),
         .expected_span = options.expected_span};
-    Result<std::unique_ptr<GroupPool>> pool = GroupPool::Create(
-        size_bytes, share_bytes, policy, impl->epochs, impl->write_counters, options.memory);
+    Result<std::unique_ptr<GroupPool>> pool =
+        shared ? GroupPool::CreateShared(size_bytes,
+                                         options.shared_memory.subspan(offset_bytes, share_bytes),
+                                         policy, epochs, write_counters)
+               : GroupPool::Create(size_bytes, share_bytes, policy, epochs, write_counters,
+                                   options.memory);
     if (!pool.ok()) return std::move(pool).TakeStatus();
-    pools[size_bytes] = pool.value().get();
-    impl->pools.push_back(std::move(pool).value());
+    if (shared) {
+      shared_pools.push_back({.offset_bytes = offset_bytes,
+                              .group_size_bytes = size_bytes,
+                              .slot_count = pool.value()->slot_count()});
+    }
+    offset_bytes += share_bytes;
+    pool_of_size[size_bytes] = static_cast<std::uint32_t>(pools.size());
+    pools.push_back(std::move(pool).value());
   }
-  for (const std::uint32_t size_bytes : sizes) impl->pool_of_space.push_back(pools[size_bytes]);
+  for (const std::uint32_t size_bytes : sizes) {
+    shared_pool_of_space.push_back(pool_of_size[size_bytes]);
+    pool_of_space.push_back(pools[pool_of_size[size_bytes]].get());
+  }
+  return {};
+}
+
+std::uint64_t GroupCache::OwnBytes(std::size_t space_count) noexcept {
+  return sizeof(Impl) + ReaderEpochs::kCellCount * ((space_count + 3) / 4) * sizeof(ReadCounters) +
+         space_count * (sizeof(WriteCounters) + sizeof(GroupPool*) + sizeof(std::uint32_t) +
+                        sizeof(SharedPoolPlace) + sizeof(GroupPool));
+}
+
+Result<std::unique_ptr<GroupCache>> GroupCache::Create(const GroupCacheOptions& options) {
+  if (Status status = CheckCacheOptions(options); !status.ok()) return status;
+  const std::size_t space_count = options.group_size_bytes.size();
+  auto impl = std::make_unique<Impl>();
+  impl->lines_per_cell = static_cast<std::uint32_t>((space_count + 3) / 4);
+  impl->read_counters =
+      std::vector<ReadCounters>(ReaderEpochs::kCellCount * std::size_t{impl->lines_per_cell});
+  impl->write_counters = std::vector<WriteCounters>(space_count);
+  impl->own_bytes = OwnBytes(space_count);
+  impl->shared_pages = options.shared_pages;
+  impl->shared_bytes = options.shared_memory.size();
+  if (Status status = impl->MakePools(options); !status.ok()) return status;
   return std::unique_ptr<GroupCache>(new GroupCache(std::move(impl)));
 }
 
@@ -210,6 +260,22 @@ std::uint32_t GroupCache::Lookup(std::span<const std::uint32_t> spaces,
     }
   }
   return hit_count;
+}
+
+std::uint64_t GroupCache::Touch(std::uint32_t space, std::span<const std::uint64_t> keys) noexcept {
+  TIERCEL_CHECK(space < impl_->pool_of_space.size());
+  const GroupPool& pool = *impl_->pool_of_space[space];
+  std::uint64_t count = 0;
+  for (std::size_t first = 0; first < keys.size(); first += kPinGroups) {
+    const ReaderPin pin(impl_->epochs);
+    for (const std::uint64_t key : keys.subspan(first, std::min(kPinGroups, keys.size() - first))) {
+      const std::uint32_t slot = pool.index().Find(HashGroup(space, key), space, key);
+      if (slot == GroupIndex::kNoSlot) continue;
+      pool.CountUse(slot);
+      ++count;
+    }
+  }
+  return count;
 }
 
 bool GroupCache::Contains(std::uint32_t space, std::uint64_t key) const noexcept {
@@ -330,6 +396,7 @@ std::uint64_t GroupCache::capacity_groups(std::uint32_t space) const noexcept {
 
 std::uint64_t GroupCache::memory_bytes() const noexcept {
   std::uint64_t bytes = impl_->own_bytes;
+  if (impl_->shared_bytes > 0) return bytes + impl_->shared_bytes;
   for (const auto& pool : impl_->pools) bytes += pool->memory_bytes();
   return bytes;
 }
@@ -339,9 +406,18 @@ std::string GroupCache::description() const {
   for (const auto& pool : impl_->pools) {
     if (!text.empty()) text += "; ";
     text += fmt::format("{} slots of {} B, {}", pool->slot_count(), pool->group_size_bytes(),
-                        pool->pages());
+                        impl_->shared_pools.empty() ? pool->pages() : impl_->shared_pages);
   }
   return text;
+}
+
+std::vector<SharedPoolPlace> GroupCache::shared_pools() const {
+  return impl_->shared_pools;
+}
+
+std::uint32_t GroupCache::shared_pool_of(std::uint32_t space) const noexcept {
+  TIERCEL_CHECK(space < impl_->shared_pool_of_space.size() && !impl_->shared_pools.empty());
+  return impl_->shared_pool_of_space[space];
 }
 
 }  // namespace tiercel

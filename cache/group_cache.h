@@ -40,6 +40,13 @@ struct HotSlot {
   std::span<std::byte> bytes;  ///< Empty where there was no room.
 };
 
+/// Groups of one size, and where in GroupCacheOptions::shared_memory they lie.
+struct SharedPoolPlace {
+  std::uint64_t offset_bytes = 0;  ///< Of PoolLayout's first byte.
+  std::uint32_t group_size_bytes = 0;
+  std::uint32_t slot_count = 0;
+};
+
 class GroupPool;
 class ReaderEpochs;
 
@@ -50,6 +57,12 @@ struct GroupCacheOptions {
   /// keys of different spaces never meet. At most 256 spaces.
   std::vector<std::uint32_t> group_size_bytes;
   MemoryOptions memory;  ///< Kind of pages, NUMA nodes.
+  /// Memory of another's that processes share, zeroed, at a multiple of 4096, which must
+  /// outlive the cache: its pools lie in there, one after another, with a version for each
+  /// slot (slot_version.h), and GroupReader finds groups in it. budget_bytes counts OwnBytes()
+  /// and this; `memory` is not looked at. Empty: the cache takes memory of its own.
+  std::span<std::byte> shared_memory;
+  std::string shared_pages;  ///< For reports: what pages it has.
   /// Groups that waiting prompts may be said to read at a time, over all spaces, with
   /// Expect(): some 13 B each, out of the budget. 0: none.
   std::uint64_t expected_groups_max = 0;
@@ -65,7 +78,8 @@ struct GroupCacheOptions {
 /// follows the index, copies and leaves; a slot that was dropped is written again only
 /// when every reader that may have found it has left (reader_epochs.h has the proof,
 /// group_pool.h the life of a slot). So readers neither wait, nor retry, nor see a
-/// torn group; all they write is a cell of their own and, rarely, a count of uses.
+/// torn group; all they write is a cell of their own and, rarely, a count of uses. Where the
+/// memory is shared, readers in other processes have no epoch: GroupReader is theirs.
 ///
 /// Threading: everything may run concurrently. Lookups take no lock; insertions of
 /// one group size take turns. Allocates nothing after Create().
@@ -95,6 +109,12 @@ class GroupCache {
   ///           faster.
   std::uint32_t Lookup(std::span<const std::uint32_t> spaces, std::span<const GroupTarget> targets,
                        std::span<std::uint8_t> hits) noexcept;
+
+  /// Counts a use of each group that is resident, as a hit would; no lookups. For what was
+  /// found by other means than Lookup(). Returns how many are.
+  ///
+  ///   keys  shape [n].
+  std::uint64_t Touch(std::uint32_t space, std::span<const std::uint64_t> keys) noexcept;
 
   /// Whether the group is resident right now. Counts nothing.
   [[nodiscard]] bool Contains(std::uint32_t space, std::uint64_t key) const noexcept;
@@ -168,6 +188,13 @@ class GroupCache {
   [[nodiscard]] std::uint64_t memory_bytes() const noexcept;
   /// For reports: slots, sizes, kind of pages.
   [[nodiscard]] std::string description() const;
+
+  /// What a cache of so many spaces takes beside its slots.
+  [[nodiscard]] static std::uint64_t OwnBytes(std::size_t space_count) noexcept;
+  /// The pools in shared memory, by their offset; empty where the memory is the cache's own.
+  [[nodiscard]] std::vector<SharedPoolPlace> shared_pools() const;
+  /// Index into shared_pools(). REQUIRES: shared memory.
+  [[nodiscard]] std::uint32_t shared_pool_of(std::uint32_t space) const noexcept;
 
  private:
   friend class GroupExport;

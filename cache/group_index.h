@@ -110,6 +110,15 @@ class GroupIndex {
   /// Slot of the group, or kNoSlot.
   [[nodiscard]] std::uint32_t Find(std::uint64_t hash, std::uint32_t space,
                                    std::uint64_t key) const noexcept {
+    return FindIf(hash, [this, space, key](std::uint32_t slot) { return Holds(slot, space, key); });
+  }
+
+  /// The first slot on the path of `hash`, among those with its tag, for which
+  /// `condition(slot)` is true, or kNoSlot. It is asked kPathBuckets * kWays times at most,
+  /// also about kNoSlot. Looks at no record by itself.
+  template <typename Condition>
+  [[nodiscard]] std::uint32_t FindIf(std::uint64_t hash,
+                                     const Condition& condition) const noexcept {
     const std::uint8_t tag = TagOf(hash);
     for (std::uint32_t step = 0; step < kPathBuckets; ++step) {
       const IndexBucket& bucket = buckets_[PathBucket(hash, step)];
@@ -118,7 +127,7 @@ class GroupIndex {
       for (; matches != 0; matches &= matches - 1) {
         const std::uint32_t slot =
             bucket.slots[std::countr_zero(matches)].load(std::memory_order_acquire) - 1;
-        if (Holds(slot, space, key)) return slot;
+        if (condition(slot)) return slot;
       }
       if ((high >> IndexBucket::kOverflowShift) == 0) return kNoSlot;
     }

@@ -26,16 +26,12 @@ constexpr std::uint64_t kReaderWaitNs = 20'000;
 }  // namespace
 
 GroupPool::Plan GroupPool::PlanFor(std::uint32_t group_size_bytes, std::uint64_t slot_count,
-                                   const PolicyOptions& options) noexcept {
+                                   bool shared, const PolicyOptions& options) noexcept {
   Plan plan;
-  plan.slot_count = static_cast<std::uint32_t>(slot_count);
+  plan.readers = PoolLayout::Of(group_size_bytes, static_cast<std::uint32_t>(slot_count), shared);
   plan.limbo_batch = static_cast<std::uint32_t>(
       std::clamp<std::uint64_t>(slot_count / (4 * kLimboBatches), 1, kLimboBatchMax));
-  plan.records_offset_bytes = AlignToLine(slot_count * group_size_bytes);
-  plan.buckets_offset_bytes =
-      AlignToLine(plan.records_offset_bytes + slot_count * sizeof(SlotRecord));
-  plan.policy_offset_bytes =
-      plan.buckets_offset_bytes + GroupIndex::BucketCount(slot_count) * sizeof(IndexBucket);
+  plan.policy_offset_bytes = plan.readers.size_bytes;
   plan.policy_size_bytes = Policy::WorkspaceBytes(slot_count, options);
   plan.limbo_offset_bytes = plan.policy_offset_bytes + AlignToLine(plan.policy_size_bytes);
   plan.size_bytes = Slab::RoundUp(plan.limbo_offset_bytes +
@@ -43,54 +39,72 @@ GroupPool::Plan GroupPool::PlanFor(std::uint32_t group_size_bytes, std::uint64_t
   return plan;
 }
 
-GroupPool::Plan GroupPool::LargestPlan(std::uint32_t group_size_bytes, std::uint64_t budget_bytes,
-                                       const PolicyOptions& options) noexcept {
+Result<GroupPool::Plan> GroupPool::LargestPlan(std::uint32_t group_size_bytes,
+                                               std::uint64_t budget_bytes, bool shared,
+                                               const PolicyOptions& options) {
   // Slots are u32 and slot + 1 must be one too.
   std::uint64_t fits = 0;
   std::uint64_t too_many = std::min<std::uint64_t>(budget_bytes / group_size_bytes + 1, ~0U - 1);
   while (fits + 1 < too_many) {
     const std::uint64_t middle = fits + (too_many - fits) / 2;
-    (PlanFor(group_size_bytes, middle, options).size_bytes <= budget_bytes ? fits : too_many) =
-        middle;
+    const bool is_within =
+        PlanFor(group_size_bytes, middle, shared, options).size_bytes <= budget_bytes;
+    (is_within ? fits : too_many) = middle;
   }
-  return PlanFor(group_size_bytes, fits, options);
+  if (fits >= kSlotsMin) return PlanFor(group_size_bytes, fits, shared, options);
+  return Status(
+      StatusCode::kResourceExhausted,
+      fmt::format("a cache of {} B for groups of {} B holds {} of them; at least {} are needed "
+                  "({} B): raise the DRAM budget",
+                  budget_bytes, group_size_bytes, fits, kSlotsMin,
+                  PlanFor(group_size_bytes, kSlotsMin, shared, options).size_bytes));
 }
 
 Result<std::unique_ptr<GroupPool>> GroupPool::Create(
     std::uint32_t group_size_bytes, std::uint64_t budget_bytes, const PolicyOptions& options,
     ReaderEpochs& epochs, std::span<WriteCounters> counters, const MemoryOptions& memory) {
-  const Plan plan = LargestPlan(group_size_bytes, budget_bytes, options);
-  if (plan.slot_count < kSlotsMin) {
-    return Status(
-        StatusCode::kResourceExhausted,
-        fmt::format("a cache of {} B for groups of {} B holds {} of them; at least {} are needed "
-                    "({} B): raise the DRAM budget",
-                    budget_bytes, group_size_bytes, plan.slot_count, kSlotsMin,
-                    PlanFor(group_size_bytes, kSlotsMin, options).size_bytes));
-  }
-  Result<Slab> slab = Slab::Map(plan.size_bytes, memory);
+  Result<Plan> plan = LargestPlan(group_size_bytes, budget_bytes, /*shared=*/false, options);
+  if (!plan.ok()) return std::move(plan).TakeStatus();
+  Result<Slab> slab = Slab::Map(plan.value().size_bytes, memory);
   if (!slab.ok()) return std::move(slab).TakeStatus();
   return std::unique_ptr<GroupPool>(
-      new GroupPool(group_size_bytes, plan, std::move(slab).value(), options, epochs, counters));
+      new GroupPool(plan.value(), std::move(slab).value(), {}, options, epochs, counters));
 }
 
-GroupPool::GroupPool(std::uint32_t group_size_bytes, const Plan& plan, Slab slab,
+Result<std::unique_ptr<GroupPool>> GroupPool::CreateShared(std::uint32_t group_size_bytes,
+                                                           std::span<std::byte> memory,
+                                                           const PolicyOptions& options,
+                                                           ReaderEpochs& epochs,
+                                                           std::span<WriteCounters> counters) {
+  Result<Plan> plan = LargestPlan(group_size_bytes, memory.size(), /*shared=*/true, options);
+  if (!plan.ok()) return std::move(plan).TakeStatus();
+  return std::unique_ptr<GroupPool>(
+      new GroupPool(plan.value(), Slab(), memory, options, epochs, counters));
+}
+
+GroupPool::GroupPool(const Plan& plan, Slab slab, std::span<std::byte> shared_memory,
                      const PolicyOptions& options, ReaderEpochs& epochs,
                      std::span<WriteCounters> counters) noexcept
-    : group_size_bytes_(group_size_bytes),
-      slot_count_(plan.slot_count),
+    : group_size_bytes_(plan.readers.group_size_bytes),
+      stride_bytes_(plan.readers.stride_bytes),
+      slot_count_(plan.readers.slot_count),
       limbo_batch_(plan.limbo_batch),
       slab_(std::move(slab)),
+      memory_bytes_(shared_memory.empty() ? slab_.bytes().size() : shared_memory.size()),
       epochs_(epochs),
       counters_(counters),
-      groups_(slab_.bytes().data()),
-      // The kernel's zeroes are valid records, buckets, limbo entries and a policy's memory.
-      records_(reinterpret_cast<SlotRecord*>(groups_ + plan.records_offset_bytes)),
+      groups_(shared_memory.empty() ? slab_.bytes().data() : shared_memory.data()),
+      // The kernel's zeroes are valid records, versions, buckets, limbo entries and a policy's
+      // memory.
+      records_(reinterpret_cast<SlotRecord*>(groups_ + plan.readers.records_offset_bytes)),
+      versions_(shared_memory.empty()
+                    ? nullptr
+                    : reinterpret_cast<SlotVersion*>(groups_ + plan.readers.versions_offset_bytes)),
       policy_({records_, slot_count_}, {groups_ + plan.policy_offset_bytes, plan.policy_size_bytes},
               options) {
-  auto* const buckets = reinterpret_cast<IndexBucket*>(groups_ + plan.buckets_offset_bytes);
+  auto* const buckets = reinterpret_cast<IndexBucket*>(groups_ + plan.readers.buckets_offset_bytes);
   auto* const limbo = reinterpret_cast<LimboEntry*>(groups_ + plan.limbo_offset_bytes);
-  index_ = GroupIndex({buckets, GroupIndex::BucketCount(slot_count_)}, {records_, slot_count_});
+  index_ = GroupIndex({buckets, plan.readers.bucket_count}, {records_, slot_count_});
   limbo_ = {limbo, std::size_t{limbo_batch_} * kLimboBatches};
 }
 
@@ -105,16 +119,20 @@ bool GroupPool::Insert(std::uint32_t space, std::uint64_t key, const std::byte* 
     return false;
   }
 
-  // Nobody can reach the slot: plain writes, published by the index's release.
-  std::memcpy(groups_ + std::size_t{slot} * group_size_bytes_, bytes, group_size_bytes_);
-  SlotRecord& record = records_[slot];
-  record.key = key;
-  record.space = static_cast<std::uint8_t>(space);
+  // Nobody of this process can reach the slot: plain writes, published by the index's release.
+  std::byte* const group = groups_ + std::size_t{slot} * stride_bytes_;
+  if (versions_ == nullptr) {
+    std::memcpy(group, bytes, group_size_bytes_);
+  } else {
+    StoreSharedGroup(group, bytes, group_size_bytes_);
+  }
+  records_[slot].SetGroup(key, space);
   if (!index_.Insert(hash, slot)) {
     FreeSlot(slot);
     counters.rejections.fetch_add(1, std::memory_order_relaxed);
     return false;
   }
+  TellPublished(slot);
   const bool came_back = policy_.Add(slot, hash);
   counters.insertions.fetch_add(1, std::memory_order_relaxed);
   counters.ghost_hits.fetch_add(came_back ? 1 : 0, std::memory_order_relaxed);
@@ -186,6 +204,7 @@ bool GroupPool::DropOne() noexcept {
   if (slot == Policy::kNoSlot) return false;
   const SlotRecord& record = records_[slot];
   index_.Remove(HashGroup(record.space, record.key), slot);
+  TellGivenUp(slot);
   counters_[record.space].evictions.fetch_add(1, std::memory_order_relaxed);
   assert(limbo_count_ < limbo_.size());
   Limbo(limbo_count_++) = {.epoch = kOpen, .slot = slot};
@@ -210,7 +229,21 @@ bool GroupPool::OldestIsFree() noexcept {
 
 void GroupPool::FreeSlot(std::uint32_t slot) noexcept {
   // Nobody can reach the slot, so nobody but the writer looks at its record.
-  records_[slot].key = std::exchange(free_head_, slot);
+  records_[slot].SetKey(std::exchange(free_head_, slot));
+}
+
+void GroupPool::TellPublished(std::uint32_t slot) noexcept {
+  if (versions_ == nullptr) return;
+  const std::uint64_t version = versions_[slot].load(std::memory_order_relaxed);
+  assert(!HoldsGroup(version));
+  versions_[slot].store(version + 1, std::memory_order_release);
+}
+
+void GroupPool::TellGivenUp(std::uint32_t slot) noexcept {
+  if (versions_ == nullptr) return;
+  const std::uint64_t version = versions_[slot].load(std::memory_order_relaxed);
+  assert(HoldsGroup(version));
+  versions_[slot].store(version + 1, std::memory_order_release);
 }
 
 /// Takes a linked slot out of the index and the policy's hands. Readers may look at it still.
@@ -219,6 +252,7 @@ void GroupPool::Unlink(std::uint32_t slot) noexcept {
   WriteCounters& counters = counters_[record.space];
   policy_.Forget(slot);
   index_.Remove(HashGroup(record.space, record.key), slot);
+  TellGivenUp(slot);
   counters.removals.fetch_add(1, std::memory_order_relaxed);
   if (record.pinned == 0) return;
   record.pinned = 0;
@@ -300,13 +334,12 @@ HotOutcome GroupPool::PublishHot(std::uint32_t slot, const HotGroupId& id, bool 
     if (pin) (void)Pin(found);
     return HotOutcome::kPresent;
   }
-  SlotRecord& record = records_[slot];
-  record.key = id.key;
-  record.space = static_cast<std::uint8_t>(id.space);
+  records_[slot].SetGroup(id.key, id.space);
   if (!index_.Insert(hash, slot)) {
     FreeSlot(slot);
     return HotOutcome::kNoRoom;
   }
+  TellPublished(slot);
   // What is pinned the policy never hears of.
   if (!pin || !Pin(slot)) policy_.AddHot(slot, hash, id.uses);
   counters_[id.space].insertions.fetch_add(1, std::memory_order_relaxed);

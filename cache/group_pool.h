@@ -13,6 +13,7 @@
 #include "cache/group_index.h"
 #include "cache/hot_group.h"
 #include "cache/policy.h"
+#include "cache/pool_layout.h"
 #include "cache/reader_epochs.h"
 #include "cache/slab.h"
 #include "tiercel/status.h"
@@ -32,7 +33,8 @@ struct WriteCounters {
 };
 
 /// The groups of one size: slots in a slab, the index that finds them, the policy
-/// that gives them up.
+/// that gives them up. All of it lies in memory of its own, or in memory that processes
+/// share: then each slot has a version (slot_version.h), for readers that have no epoch.
 ///
 /// A slot is free, linked (the index leads to it, its bytes do not change), or in
 /// limbo: unlinked, but a reader that found it before may still be copying. Slots
@@ -50,6 +52,11 @@ class GroupPool {
   [[nodiscard]] static Result<std::unique_ptr<GroupPool>> Create(
       std::uint32_t group_size_bytes, std::uint64_t budget_bytes, const PolicyOptions& options,
       ReaderEpochs& epochs, std::span<WriteCounters> counters, const MemoryOptions& memory = {});
+  /// The same in memory of another's, which processes share: zeroed, at a multiple of 64.
+  /// It must outlive the pool.
+  [[nodiscard]] static Result<std::unique_ptr<GroupPool>> CreateShared(
+      std::uint32_t group_size_bytes, std::span<std::byte> memory, const PolicyOptions& options,
+      ReaderEpochs& epochs, std::span<WriteCounters> counters);
   GroupPool(const GroupPool&) = delete;
   GroupPool& operator=(const GroupPool&) = delete;
 
@@ -61,7 +68,7 @@ class GroupPool {
   void CountUse(std::uint32_t slot) const noexcept { policy_.CountUse(records_[slot]); }
   /// The group in `slot`: group_size_bytes() of them.
   [[nodiscard]] const std::byte* group(std::uint32_t slot) const noexcept {
-    return groups_ + std::size_t{slot} * group_size_bytes_;
+    return groups_ + std::size_t{slot} * stride_bytes_;
   }
   [[nodiscard]] std::uint32_t group_size_bytes() const noexcept { return group_size_bytes_; }
 
@@ -106,7 +113,7 @@ class GroupPool {
   /// where none is left: nothing is dropped for it.
   [[nodiscard]] std::uint32_t TakeHotSlot() noexcept TIERCEL_EXCLUDES(mutex_);
   [[nodiscard]] std::byte* hot_group(std::uint32_t slot) const noexcept {
-    return groups_ + std::size_t{slot} * group_size_bytes_;
+    return groups_ + std::size_t{slot} * stride_bytes_;
   }
   /// Makes the group written to `slot` resident, or gives the slot back if the group came
   /// another way meanwhile. `pin`: it stays for good, as long as no more than half of all
@@ -119,7 +126,7 @@ class GroupPool {
   // ---- sizes ----
 
   [[nodiscard]] std::uint32_t slot_count() const noexcept { return slot_count_; }
-  [[nodiscard]] std::uint64_t memory_bytes() const noexcept { return slab_.bytes().size(); }
+  [[nodiscard]] std::uint64_t memory_bytes() const noexcept { return memory_bytes_; }
   [[nodiscard]] const std::string& pages() const noexcept { return slab_.pages(); }
 
   /// Fewer slots than this are of no use.
@@ -141,21 +148,20 @@ class GroupPool {
 
   /// Where each part lies in the slab.
   struct Plan {
-    std::uint32_t slot_count = 0;
+    PoolLayout readers;
     std::uint32_t limbo_batch = 0;
-    std::uint64_t records_offset_bytes = 0;
-    std::uint64_t buckets_offset_bytes = 0;
     std::uint64_t policy_offset_bytes = 0;
     std::uint64_t policy_size_bytes = 0;
     std::uint64_t limbo_offset_bytes = 0;
     std::uint64_t size_bytes = 0;
   };
-  static Plan PlanFor(std::uint32_t group_size_bytes, std::uint64_t slot_count,
+  static Plan PlanFor(std::uint32_t group_size_bytes, std::uint64_t slot_count, bool shared,
                       const PolicyOptions& options) noexcept;
-  static Plan LargestPlan(std::uint32_t group_size_bytes, std::uint64_t budget_bytes,
-                          const PolicyOptions& options) noexcept;
+  [[nodiscard]] static Result<Plan> LargestPlan(std::uint32_t group_size_bytes,
+                                                std::uint64_t budget_bytes, bool shared,
+                                                const PolicyOptions& options);
 
-  GroupPool(std::uint32_t group_size_bytes, const Plan& plan, Slab slab,
+  GroupPool(const Plan& plan, Slab slab, std::span<std::byte> shared_memory,
             const PolicyOptions& options, ReaderEpochs& epochs,
             std::span<WriteCounters> counters) noexcept;
 
@@ -164,20 +170,26 @@ class GroupPool {
   [[nodiscard]] bool OldestIsFree() noexcept TIERCEL_REQUIRES(mutex_);
   void CloseBatch() noexcept TIERCEL_REQUIRES(mutex_);
   void FreeSlot(std::uint32_t slot) noexcept TIERCEL_REQUIRES(mutex_);
+  /// What became of a slot, for readers in other processes.
+  void TellPublished(std::uint32_t slot) noexcept TIERCEL_REQUIRES(mutex_);
+  void TellGivenUp(std::uint32_t slot) noexcept TIERCEL_REQUIRES(mutex_);
   void Unlink(std::uint32_t slot) noexcept TIERCEL_REQUIRES(mutex_);
   void FreeWhenUnread(std::span<const std::uint32_t> slots) noexcept TIERCEL_EXCLUDES(mutex_);
   [[nodiscard]] bool Pin(std::uint32_t slot) noexcept TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] LimboEntry& Limbo(std::uint32_t index) noexcept TIERCEL_REQUIRES(mutex_);
 
   const std::uint32_t group_size_bytes_;
+  const std::uint32_t stride_bytes_;
   const std::uint32_t slot_count_;
   const std::uint32_t limbo_batch_;
-  const Slab slab_;
+  const Slab slab_;  ///< None where the memory is another's.
+  const std::uint64_t memory_bytes_;
   ReaderEpochs& epochs_;
   const std::span<WriteCounters> counters_;
   std::byte* const groups_;
   SlotRecord* const records_;
-  GroupIndex index_;  // Its writer's half is guarded by mutex_.
+  SlotVersion* const versions_;  ///< Null where nobody shares the memory.
+  GroupIndex index_;             // Its writer's half is guarded by mutex_.
 
   Mutex mutex_;
   Policy policy_;  // Guarded by mutex_, but for CountUse().

@@ -13,8 +13,9 @@ namespace tiercel {
 
 /// What the cache knows about one slot besides its bytes. One line holds four.
 ///
-/// Threading: key and space are written while no reader can reach the slot. `use` is
-/// anyone's. The rest belongs to the writer.
+/// Threading: key and space are written while no reader can reach the slot; readers of another
+/// process, whom nothing keeps away, take them by SharedIs() (slot_version.h says what that is
+/// worth). `use` is anyone's. The rest belongs to the writer.
 struct SlotRecord {
   static constexpr std::uint32_t kUsesBits = 3;
   static constexpr std::uint8_t kUsesMax = (1 << kUsesBits) - 1;
@@ -26,6 +27,18 @@ struct SlotRecord {
   std::uint8_t space;              ///< Space of the key.
   std::uint8_t history : 3;        ///< The policy's: uses in earlier stays, as a power of two.
   std::uint8_t pinned : 1;         ///< 1: the pool never drops it.
+
+  /// What the slot will hold. Writer.
+  void SetGroup(std::uint64_t group_key, std::uint32_t group_space) noexcept {
+    SetKey(group_key);
+    __atomic_store_n(&space, static_cast<std::uint8_t>(group_space), __ATOMIC_RELEASE);
+  }
+  void SetKey(std::uint64_t new_key) noexcept { __atomic_store_n(&key, new_key, __ATOMIC_RELEASE); }
+  /// Whether the group is the one named, or was when it was looked at.
+  [[nodiscard]] bool SharedIs(std::uint32_t group_space, std::uint64_t group_key) const noexcept {
+    return __atomic_load_n(&key, __ATOMIC_ACQUIRE) == group_key &&
+           __atomic_load_n(&space, __ATOMIC_ACQUIRE) == group_space;
+  }
 
   /// Hits since it came; saturates.
   [[nodiscard]] std::uint8_t Uses() const noexcept {

@@ -38,8 +38,7 @@ void PlanTickets(const PrefetchLimits& limits, const Layout& layout, MemoryPlan&
                          .ticket_fetches = waiters};
   plan.waiter_chunks =
       waiters / WaiterChunk::kCapacity + std::min(limits.tickets_max, kTicketsWithChunk);
-  plan.ticket_bytes =
-      Ticket::Table::MemoryBytes(limits) + plan.waiter_chunks * sizeof(WaiterChunk);
+  plan.ticket_bytes = Ticket::Table::MemoryBytes(limits) + plan.waiter_chunks * sizeof(WaiterChunk);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 
 #include "base/spin.h"
 #include "store/generation_lock.h"
+#include "store/share_cache.h"
 #include "store/store_impl.h"
 
 namespace tiercel {
@@ -347,9 +348,16 @@ Status TakeMemory(Store::Impl& impl, const StoreOptions& options,
   for (std::uint32_t i = 0; i < impl.layout.group_space_count; ++i) {
     cache_options.group_size_bytes.push_back(impl.layout.spaces[i].size_bytes);
   }
+  if (options.memory.shared) {
+    Status status = TakeSharedMemory(impl, options.memory, impl.plan.cache_bytes, cache_options);
+    if (!status.ok()) return status;
+  }
   Result<std::unique_ptr<GroupCache>> cache = GroupCache::Create(cache_options);
   if (!cache.ok()) return std::move(cache).TakeStatus();
   impl.cache = std::move(cache).value();
+  if (options.memory.shared) {
+    if (Status status = DescribeSharedMemory(impl); !status.ok()) return status;
+  }
   if (options.memory.pages == CachePages::kTransparentHuge &&
       impl.cache->description().find("plain pages") != std::string::npos) {
     log(fmt::format("the cache is slower than it could be: {}", impl.cache->description()));

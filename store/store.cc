@@ -5,6 +5,7 @@
 #include <new>
 #include <utility>
 
+#include "cache/shared_header.h"
 #include "store/store_impl.h"
 
 namespace tiercel {
@@ -26,6 +27,7 @@ Store::Impl::Impl(CheckpointInfo checkpoint_info, Hasher row_hasher, Layout serv
 Store::Impl::~Impl() {
   if (tickets != nullptr) tickets->Shutdown();
   if (prefetcher != nullptr) prefetcher->Stop();  // It wakes I/O threads, so it goes first.
+  if (cache_memory.fd() >= 0) TellWriterClosed(cache_memory.writable_bytes());
 }
 
 Store::Store(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
@@ -129,6 +131,7 @@ StoreStats Store::Stats() const {
   stats.device_read_failures = impl.counters.device_read_failures.Get();
   stats.dram_budget_bytes = impl.plan.budget_bytes;
   stats.cache_bytes = impl.cache->memory_bytes();
+  if (impl.cache_memory.fd() >= 0) stats.cache_bytes += kSharedHeaderBytes;
   stats.resident_scale_bytes = impl.locator.resident_bytes();
   stats.checksum_bytes = impl.plan.checksum_bytes;
   stats.read_buffer_bytes = impl.plan.read_bytes;

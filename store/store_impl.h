@@ -29,6 +29,7 @@
 #include "store/state_catalogue.h"
 #include "store/ticket_table.h"
 #include "store/waiter.h"
+#include "tiercel/shared_slab.h"
 #include "tiercel/store.h"
 
 namespace tiercel {
@@ -62,6 +63,7 @@ struct Store::Impl {
   std::string disk_profile;  ///< For reports: ReadSettings::profile_paths.
   OpenedDevice opened;
   std::unique_ptr<FetchTable> fetches;
+  SharedSlab cache_memory;  ///< That the cache lies in; empty where it has its own.
   std::unique_ptr<GroupCache> cache;
   std::unique_ptr<Overlay> overlay;  ///< Null: no state is open. update.cc.
   WaiterPool waiters;

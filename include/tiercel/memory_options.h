@@ -24,6 +24,9 @@ struct MemoryOptions {
   CachePages pages = CachePages::kTransparentHuge;
   NumaPlacement numa = NumaPlacement::kInterleave;
   std::uint32_t numa_node = 0;  ///< Of kNode: its number, as the kernel counts.
+  /// The DRAM cache, index and all, is memory that other processes of the machine may map to
+  /// read (Store::ShareCache(), shared_cache.h). All of it is taken at Open(), not as it fills.
+  bool shared = false;
 };
 
 }  // namespace tiercel

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include "tiercel/memory_options.h"
 #include "tiercel/status.h"
@@ -35,6 +36,11 @@ class SharedSlab {
   /// Errors: kInvalidArgument (size 0), kResourceExhausted (not so much memory, or not so
   /// many huge pages set aside), kUnavailable (a kernel before 5.1), kIoError.
   [[nodiscard]] static Result<SharedSlab> Create(std::uint64_t size_bytes, CachePages pages);
+  /// The same on the NUMA nodes that `options` ask for. Its `shared` is not looked at.
+  /// Errors: as above; kInvalidArgument (no such node), kUnavailable (kNode in a build without
+  /// hwloc).
+  [[nodiscard]] static Result<SharedSlab> Create(std::uint64_t size_bytes,
+                                                 const MemoryOptions& options);
 
   /// Maps another process's slab, to read. `fd` stays the caller's.
   /// Errors: kInvalidArgument (a descriptor that is none, or of a file that is not sealed: it
@@ -53,14 +59,20 @@ class SharedSlab {
   }
   /// To hand over. Closed on exec; stays this object's.
   [[nodiscard]] int fd() const noexcept { return fd_; }
+  /// For reports: what pages it has and where, as far as the kernel tells. Empty where the
+  /// slab was opened.
+  [[nodiscard]] const std::string& pages() const noexcept { return pages_; }
 
  private:
+  [[nodiscard]] Status MapWritable(std::uint64_t size_bytes, const MemoryOptions& options);
+  [[nodiscard]] Status MapAligned(std::size_t size_bytes, int protection, const std::string& what);
   void Swap(SharedSlab& other) noexcept;
 
   std::byte* data_ = nullptr;
   std::size_t size_bytes_ = 0;
   int fd_ = -1;
   bool writable_ = false;
+  std::string pages_;
 };
 
 }  // namespace tiercel

@@ -61,7 +61,8 @@ struct StoreOptions {
   /// The sidecar. Empty: tiercel.checksums in the checkpoint's directory, or the file's
   /// name with .checksums behind it.
   std::string checksums_path;
-  MemoryOptions memory;  ///< Pages and NUMA nodes of the cache and the I/O threads.
+  /// Pages and NUMA nodes of the cache and the I/O threads; whether processes share the cache.
+  MemoryOptions memory;
   /// Turns raw token ids into compressed ones in lookups by token runs. Null: that of the
   /// checkpoint (CheckpointInfo::token_map, GGUF); where it has none, runs hold compressed ids
   /// (Qwen3.8: raw ones; that recipe has no map).
@@ -164,7 +165,8 @@ class Store {
   /// out of its range, a shard of more ranks than an order has heads; the message names
   /// it), kNotFound (a layer with no table, a
   /// profile that is named and not there),
-  /// kUnavailable (Engine::kUring where there is no io_uring), kResourceExhausted
+  /// kUnavailable (Engine::kUring where there is no io_uring; a shared cache on a kernel
+  /// before Linux 5.1), kResourceExhausted
   /// (a budget that is too small, or more than the machine has; fewer huge pages set
   /// aside than kHugetlb needs; more updated rows than there is room for). With a state:
   /// kInvalidArgument (it belongs to another table, or is something else), kNotFound
@@ -296,6 +298,23 @@ class Store {
   [[nodiscard]] Status WaitForHotSet();
   /// Stops a load that is under way and waits until it has ended. What was loaded stays.
   void CancelHotSet();
+
+  /// The descriptor of the memory that the DRAM cache lies in, for other processes of this
+  /// machine to read it (shared_cache.h): to be handed over by fork(2), SCM_RIGHTS, or as
+  /// /proc/PID/fd/N. It stays the store's, and what was handed over stays good after the
+  /// store. A child of fork(2) must not use the store itself: it has no part in that memory
+  /// but by the descriptor.
+  /// Errors: kUnavailable (the store was not opened with StoreOptions::memory.shared).
+  [[nodiscard]] Result<int> ShareCache() const;
+
+  /// Counts a use of each group that is in the DRAM cache, as a lookup would: for what other
+  /// processes found there, which the store does not see. Fetches nothing.
+  ///
+  ///   mixes  shape [t, orders], as Hasher::Mixes() gives them; group keys will do as well.
+  ///
+  /// Returns how many are there. Errors: kNotFound (a layer that is not served),
+  /// kInvalidArgument (not whole tokens).
+  Result<std::uint64_t> Touch(std::uint32_t layer_id, std::span<const std::uint64_t> mixes);
 
   /// The checkpoint as InspectCheckpoint() tells it, whole tables and files; but its recipe
   /// is that of StoreOptions::shard (see ShardRecipe()): recipe.column_count() are the

@@ -8,13 +8,16 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <csignal>
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace tiercel {
@@ -98,6 +101,58 @@ TEST(SharedSlabTest, WhatIsNoSlabIsRefused) {
   close(unsealed);
   EXPECT_EQ(SharedSlab::Create(std::uint64_t{1} << 50, CachePages::kPlain).status().code(),
             StatusCode::kResourceExhausted);
+}
+
+TEST(SharedSlabTest, SaysWhatPagesItGot) {
+  EXPECT_EQ(MakeSlab(4 << 20).pages(), "shared, plain pages, as asked for");
+  const Result<SharedSlab> advised = SharedSlab::Create(4 << 20, CachePages::kTransparentHuge);
+  ASSERT_TRUE(advised.ok()) << advised.status().ToString();
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(advised.value().bytes().data()) % (2 << 20), 0u);
+  EXPECT_TRUE(advised.value().pages() == "shared, transparent huge pages advised" ||
+              advised.value().pages().find("shmem_enabled") != std::string::npos)
+      << advised.value().pages();
+  const Result<SharedSlab> small = SharedSlab::Create(4096, CachePages::kTransparentHuge);
+  ASSERT_TRUE(small.ok());
+  EXPECT_NE(small.value().pages().find("smaller than a huge page"), std::string::npos);
+  const Result<SharedSlab> opened = SharedSlab::Open(advised.value().fd());
+  ASSERT_TRUE(opened.ok());
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(opened.value().bytes().data()) % (2 << 20), 0u);
+}
+
+TEST(SharedSlabTest, HugePagesThatAreSetAsideAreTakenOrRefused) {
+  const Result<SharedSlab> slab = SharedSlab::Create(3 << 20, CachePages::kHugetlb);
+  if (slab.ok()) {
+    EXPECT_EQ(slab.value().bytes().size(), std::size_t{4} << 20);
+    EXPECT_EQ(slab.value().bytes()[(3 << 20) + 5], std::byte{0});
+    EXPECT_TRUE(SharedSlab::Open(slab.value().fd()).ok());
+  } else {
+    EXPECT_EQ(slab.status().code(), StatusCode::kResourceExhausted);
+    EXPECT_NE(slab.status().message().find("vm.nr_hugepages"), std::string_view::npos);
+  }
+}
+
+void IgnoreAlarm(int /*signal*/) {}
+
+TEST(SharedSlabTest, SignalsDoNotKeepItFromBeingMade) {
+  struct sigaction action = {};
+  struct sigaction before = {};
+  action.sa_handler = IgnoreAlarm;
+  ASSERT_EQ(sigaction(SIGALRM, &action, &before), 0);
+  const itimerval often = {.it_interval = {.tv_sec = 0, .tv_usec = 20'000},
+                           .it_value = {.tv_sec = 0, .tv_usec = 1'000}};
+  ASSERT_EQ(setitimer(ITIMER_REAL, &often, nullptr), 0);
+  EXPECT_EQ(MakeSlab(256 << 20).bytes().size(), std::size_t{256} << 20);
+  const itimerval never = {};
+  ASSERT_EQ(setitimer(ITIMER_REAL, &never, nullptr), 0);
+  EXPECT_EQ(sigaction(SIGALRM, &before, nullptr), 0);
+}
+
+TEST(SharedSlabTest, NumaNodesThatAreNotThereAreRefused) {
+  const MemoryOptions options = {.numa = NumaPlacement::kNode, .numa_node = 4000};
+  const Result<SharedSlab> slab = SharedSlab::Create(1 << 20, options);
+  ASSERT_FALSE(slab.ok());
+  EXPECT_TRUE(slab.status().code() == StatusCode::kInvalidArgument ||
+              slab.status().code() == StatusCode::kUnavailable);
 }
 
 TEST(SharedSlabTest, ReadersKeepItWhenTheWriterIsGone) {
