@@ -30,7 +30,7 @@
 namespace tiercel::testing {
 namespace {
 
-constexpr std::size_t kTokens = 2000;
+constexpr std::size_t kTokens = 1000;
 
 StoreOptions SmallOptions() {
   StoreOptions options;
