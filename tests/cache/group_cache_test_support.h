@@ -12,17 +12,9 @@
 
 #include "base/prng.h"
 #include "cache/group_cache.h"
+#include "tests/support/sanitized.h"
 
 namespace tiercel::testing {
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool kSanitized = true;
-#elif defined(__has_feature)
-inline constexpr bool kSanitized =
-    __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
-#else
-inline constexpr bool kSanitized = false;
-#endif
 
 /// Byte `i` of the group: of its key, its space and `i`, so that neither another
 /// group's bytes nor the right ones in the wrong place pass.

@@ -25,16 +25,13 @@
 #include "cuda/hbm_cache.h"
 #include "tests/cuda/hbm_test_support.h"
 #include "tests/store/updated_rows.h"
+#include "tests/support/sanitized.h"
 #include "tests/support/scratch_dir.h"
 
 namespace tiercel::testing {
 namespace {
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr int kBatchesOfEngine = 60;
-#else
-constexpr int kBatchesOfEngine = 250;
-#endif
+constexpr int kBatchesOfEngine = kSanitized ? 60 : 250;
 constexpr std::size_t kHbmWriters = 2;
 constexpr std::size_t kEngines = 3;
 constexpr std::uint64_t kHbmTexts = 10;

@@ -25,17 +25,14 @@
 #include "base/prng.h"
 #include "tests/store/updated_rows.h"
 #include "tests/support/made_checkpoint.h"
+#include "tests/support/sanitized.h"
 #include "tests/support/scratch_dir.h"
 #include "tiercel/store.h"
 
 namespace tiercel::testing {
 namespace {
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr std::uint64_t kLookupsOfReader = 60;
-#else
-constexpr std::uint64_t kLookupsOfReader = 300;
-#endif
+constexpr std::uint64_t kLookupsOfReader = kSanitized ? 60 : 300;
 constexpr std::size_t kWriters = 3;
 constexpr std::size_t kReaders = 4;
 constexpr std::size_t kTexts = 24;

@@ -21,6 +21,7 @@
 #include "store/store_impl.h"
 #include "tests/support/fault_device.h"
 #include "tests/support/made_checkpoint.h"
+#include "tests/support/sanitized.h"
 #include "tests/support/scratch_dir.h"
 #include "tiercel/store.h"
 #include "tiercel/verify.h"
@@ -330,11 +331,7 @@ TEST(PackedTableTest, FilesThatAreNotTheManifestsAreRefused) {
   const CheckpointInfo info = InspectCheckpoint(packed).value();
   const std::string file = info.files[0].path;
   // Every bit of the header page; some of them where a sanitizer slows it down.
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-  constexpr std::size_t kBitStep = 37;
-#else
-  constexpr std::size_t kBitStep = 1;
-#endif
+  constexpr std::size_t kBitStep = kSanitized ? 37 : 1;
   std::fstream header(file, std::ios::binary | std::ios::in | std::ios::out);
   std::string page(4096, '\0');
   header.read(page.data(), 4096);
