@@ -331,7 +331,7 @@ TEST(PackedTableTest, FilesThatAreNotTheManifestsAreRefused) {
   const CheckpointInfo info = InspectCheckpoint(packed).value();
   const std::string file = info.files[0].path;
   // Every bit of the header page; some of them where a sanitizer slows it down.
-  constexpr std::size_t kBitStep = kSanitized ? 37 : 1;
+  constexpr std::size_t kBitStep = testing::kSanitized ? 37 : 1;
   std::fstream header(file, std::ios::binary | std::ios::in | std::ios::out);
   std::string page(4096, '\0');
   header.read(page.data(), 4096);
