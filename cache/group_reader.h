@@ -43,11 +43,13 @@ class GroupReader {
   std::uint32_t Lookup(std::span<const std::uint32_t> spaces, std::span<const GroupTarget> targets,
                        std::span<std::uint8_t> hits) const noexcept;
 
-  /// Where the group is, for somebody who will read it there and ask IsUnchanged() after.
+  /// Where the group is, for somebody who will read it there, then call EndSharedLoads()
+  /// (slot_version.h), then ask IsUnchanged().
   [[nodiscard]] FoundSlot Find(std::uint32_t space, std::uint64_t key) const noexcept;
 
   /// Whether the slot held the group that was found there until now: what was read of it
-  /// before the call is then whole. False for what was not found.
+  /// before the call is then whole, if EndSharedLoads() came between. False for what was not
+  /// found.
   [[nodiscard]] bool IsUnchanged(std::uint32_t space, const FoundSlot& found) const noexcept;
 
  private:

@@ -82,6 +82,12 @@ inline void StoreSharedGroup(std::byte* slot, const std::byte* bytes,
   __atomic_store_n(words + word_count, word, kOrder);
 }
 
+/// What keeps 4 after loads that were made in another way than by LoadSharedGroup(): of bytes
+/// that somebody read where they lie.
+inline void EndSharedLoads() noexcept {
+  if constexpr (TIERCEL_ORDERS_EACH_WORD == 0) std::atomic_thread_fence(std::memory_order_acquire);
+}
+
 /// 3, and what keeps 4 after it.
 ///
 /// Not by atomic words but under ThreadSanitizer: 8 B at a time are too few to have enough of
@@ -103,7 +109,7 @@ inline void LoadSharedGroup(std::byte* destination, const std::byte* slot,
   asm volatile("" : "+r"(slot) : : "memory");  // NOLINT(hicpp-no-assembler)
   std::memcpy(destination, slot, size_bytes);
   asm volatile("" : : "r"(destination) : "memory");  // NOLINT(hicpp-no-assembler)
-  std::atomic_thread_fence(std::memory_order_acquire);
+  EndSharedLoads();
 #endif
 }
 

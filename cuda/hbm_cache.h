@@ -155,6 +155,7 @@ class HbmCache final : public std::enable_shared_from_this<HbmCache>, private Up
     Mapped<DeviceChange> changes;     ///< Shape [kMirrorChangesMax].
     std::vector<std::uint32_t> left;  ///< Slots to unpin when it has run.
     bool under_way = false;
+    bool failed = false;  ///< It stays under way for good.
   };
   static constexpr std::size_t kMirrorChangesMax = 32768;
   void ReapMirror() TIERCEL_REQUIRES(mutex_);
@@ -189,6 +190,7 @@ class HbmCache final : public std::enable_shared_from_this<HbmCache>, private Up
   std::vector<std::unique_ptr<PendingUpload>> uploads_ TIERCEL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<PendingUpload>> free_uploads_ TIERCEL_GUARDED_BY(mutex_);
   std::array<MirrorUpdate, 2> mirror_updates_ TIERCEL_GUARDED_BY(mutex_);
+  Status mirror_failure_ TIERCEL_GUARDED_BY(mutex_);          ///< Of the update that was lost.
   std::deque<HbmChange> changes_ TIERCEL_GUARDED_BY(mutex_);  ///< Not on their way yet.
   /// Changes that the mirror has to hear of before it is free of rows that were updated.
   std::size_t untold_ TIERCEL_GUARDED_BY(mutex_) = 0;

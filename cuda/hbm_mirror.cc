@@ -18,6 +18,14 @@ namespace {
 /// Four of the sixteen entries that a group may lie in are in use when all slots are.
 constexpr std::uint64_t kSlotsPerBucket = 4;
 
+Status MirrorIsLost(const Status& failure) {
+  return Status(failure.code(),
+                fmt::format("an update of the directory's mirror failed, so that probes may find "
+                            "what is there no more: open the HBM tier anew: {}",
+                            failure.message()),
+                failure.os_error());
+}
+
 }  // namespace
 
 Status HbmCache::MakeMirror() {
@@ -43,7 +51,7 @@ Status HbmCache::MakeMirror() {
 
 void HbmCache::ReapMirror() {
   for (MirrorUpdate& update : mirror_updates_) {
-    if (!update.under_way) continue;
+    if (!update.under_way || update.failed) continue;
     const Result<bool> applied = device_->QueryEvent(update.applied);
     if (!applied.ok() || !applied.value()) continue;
     for (const std::uint32_t slot : update.left) directory_->Unpin(slot);
@@ -95,6 +103,7 @@ Status HbmCache::SyncDirectoryOnStream(HbmStream stream) {
                   "the HBM tier has no directory on the device: set device_directory");
   }
   ReapAll();
+  if (!mirror_failure_.ok()) return MirrorIsLost(mirror_failure_);
   for (const HbmChange& change : directory_->TakeChanges()) changes_.push_back(change);
   bool first = true;
   for (MirrorUpdate& update : mirror_updates_) {
@@ -102,10 +111,15 @@ Status HbmCache::SyncDirectoryOnStream(HbmStream stream) {
     if (update.under_way || changes_.empty() || (!first && untold_ == 0)) continue;
     first = false;
     const std::uint32_t count = WriteChanges(update);
-    update.under_way = true;  // On failure for good: nobody can say what the mirror has.
+    update.under_way = true;
     Status status = device_->ApplyChanges(mirror_, update.changes.device, count, stream);
     if (status.ok()) status = device_->RecordEvent(update.applied, stream);
-    if (!status.ok()) return status;
+    if (status.ok()) continue;
+    // Nobody can say what the mirror has, nor when: what left stays pinned for good, and no
+    // later update may tell of it. The event says nothing, since it was not recorded.
+    update.failed = true;
+    mirror_failure_ = std::move(status);
+    return MirrorIsLost(mirror_failure_);
   }
   if (untold_ == 0) return {};
   return Status(StatusCode::kUnavailable,

@@ -59,8 +59,14 @@ Status HotRows::Open() {
 void HotRows::Load(std::uint32_t space, HotSlot& chain) {
   space_ = space;
   while (!chain.bytes.empty()) {
-    TakeChunk(chain);
-    LoadColumns();
+    try {
+      TakeChunk(chain);
+      LoadColumns();
+    } catch (...) {  // No memory: the slots go back, whatever is in them.
+      for (Group& group : groups_) group.failed = true;
+      Publish();
+      throw;
+    }
     Publish();
   }
 }
@@ -110,7 +116,9 @@ void HotRows::LoadColumns() {
   for (std::uint32_t head = 0; head < head_count && !stopped(); ++head) {
     std::future<void> next;
     if (head + 1 < head_count) {
-      next = std::async(std::launch::async, [&] { SortColumn(head + 1, next_order_); });
+      // Deferred, so by this thread when it asks for it, where no thread can be had.
+      next = std::async(std::launch::async | std::launch::deferred,
+                        [this, head] { SortColumn(head + 1, next_order_); });
     }
     LoadColumn(head);
     if (!next.valid()) continue;

@@ -39,8 +39,8 @@ class HotRows final : private ReadSink {
 
   /// Fills the slots of one space that hang on `chain`, which it empties, and makes their
   /// groups resident. At most kGroupsAtOnce at a time. A group with a row that cannot be
-  /// read is left out, and the first reason is kept for failure(). Once `stop` is set, the
-  /// rest is given back.
+  /// read is left out, and the first reason is kept for TakeFailure(). Once `stop` is set, the
+  /// rest is given back. Throws std::bad_alloc: then what was taken off `chain` was given back.
   void Load(std::uint32_t space, HotSlot& chain);
 
   /// OK, or why the first row of all could not be read.

@@ -40,11 +40,11 @@ class Window {
  public:
   /// Takes memory for all that the window may wait for at once: how much is free later does
   /// not hang on how many of its groups are hits.
-  Window(Store::Impl& store, RowOutput format, std::uint64_t groups_max) : store_(&store) {
-    store.waiters.Reserve(groups_max / WaiterChunk::kCapacity + 1);
-    batch_ = store.batches.Acquire();
+  Window(Store::Impl& store, RowOutput format, std::uint64_t groups_max) : Window(store) {
+    // Where memory is short from here on, the destructor gives the batch back.
     batch_->Reset(store.layout, format, store.waiters);
     batch_->Reserve(store.layout.layers.size());
+    store.waiters.Reserve(groups_max / WaiterChunk::kCapacity + 1);
   }
   Window(Window&& other) noexcept
       : store_(other.store_), batch_(std::exchange(other.batch_, nullptr)) {}
@@ -70,8 +70,10 @@ class Window {
   }
 
  private:
+  explicit Window(Store::Impl& store) : store_(&store), batch_(store.batches.Acquire()) {}
+
   Store::Impl* store_;
-  Batch* batch_ = nullptr;
+  Batch* batch_;
 };
 
 /// Checks all outputs and makes them the layers of `batch`. All are needed now, in

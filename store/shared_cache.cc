@@ -11,6 +11,7 @@
 
 #include "cache/group_reader.h"
 #include "cache/shared_header.h"
+#include "cache/slot_version.h"
 #include "store/hot_set_file.h"
 #include "tiercel/hasher.h"
 #include "tiercel/shared_slab.h"
@@ -258,6 +259,7 @@ Result<std::uint64_t> SharedCache::Recheck(std::uint32_t layer_id,
   // Its orders have one pool.
   const std::uint32_t space = impl_->layers[index.value()].spaces[0];
   std::uint64_t count = 0;
+  EndSharedLoads();  // Of a caller who read bytes() himself.
   for (std::size_t i = 0; i < slots.size(); ++i) {
     unchanged[i] =
         impl_->reader.IsUnchanged(space, {.slot = slots[i], .version = versions[i]}) ? 1 : 0;

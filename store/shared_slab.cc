@@ -187,8 +187,14 @@ Status SharedSlab::MapAligned(std::size_t size_bytes, int protection, const std:
     return SharedSlabError(StatusCode::kResourceExhausted, what, os_error);
   }
   if (skipped_bytes > 0) (void)munmap(first, skipped_bytes);
-  (void)munmap(static_cast<std::byte*>(data) + size_bytes,
-               reserved_bytes - skipped_bytes - size_bytes);
+  // Of a size that another process chose, maybe not whole pages: a page more is the map's.
+  const auto page_bytes = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  const std::size_t mapped_bytes = (size_bytes + page_bytes - 1) / page_bytes * page_bytes;
+  if (const std::size_t rest_bytes = kSharedHugePageBytes - skipped_bytes;
+      rest_bytes > mapped_bytes - size_bytes) {
+    (void)munmap(static_cast<std::byte*>(data) + mapped_bytes,
+                 rest_bytes - (mapped_bytes - size_bytes));
+  }
   data_ = static_cast<std::byte*>(data);
   size_bytes_ = size_bytes;
   return {};

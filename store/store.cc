@@ -27,7 +27,14 @@ Store::Impl::Impl(CheckpointInfo checkpoint_info, Hasher row_hasher, Layout serv
 Store::Impl::~Impl() {
   if (tickets != nullptr) tickets->Shutdown();
   if (prefetcher != nullptr) prefetcher->Stop();  // It wakes I/O threads, so it goes first.
-  if (cache_memory.fd() >= 0) TellWriterClosed(cache_memory.writable_bytes());
+  if (cache_memory.fd() < 0) return;
+  // Whoever may still insert goes first, as the members would.
+  {
+    MutexLock lock(hot_set_mutex);
+    hot_set.reset();
+  }
+  io_threads.clear();
+  TellWriterClosed(cache_memory.writable_bytes());
 }
 
 Store::Store(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}

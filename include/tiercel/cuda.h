@@ -215,7 +215,8 @@ class HbmTier {
   /// returned OK find no group with an old row.
   /// Errors: kInvalidArgument (no device_directory), kUnavailable (rows were updated, and there
   /// is no room to tell all of that: call again when the stream has come further), others as
-  /// CUDA reports them.
+  /// CUDA reports them: the mirror is lost then, and later calls say so too. Do not probe any
+  /// more, and open the tier anew: its batches are right, but slots that it gives up stay unused.
   [[nodiscard]] Status SyncDirectoryOnStream(cudaStream_t stream);
 
   /// Hashes `tokens` and looks each group up in the mirror, on `stream`. Slots that it finds

@@ -16,6 +16,7 @@
 #include <csignal>
 #include <cstdint>
 #include <cstring>
+#include <fstream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -101,6 +102,31 @@ TEST(SharedSlabTest, WhatIsNoSlabIsRefused) {
   close(unsealed);
   EXPECT_EQ(SharedSlab::Create(std::uint64_t{1} << 50, CachePages::kPlain).status().code(),
             StatusCode::kResourceExhausted);
+}
+
+/// Address space of this process.
+std::uint64_t MappedBytes() {
+  std::ifstream file("/proc/self/statm");
+  std::uint64_t pages = 0;
+  file >> pages;
+  return pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+TEST(SharedSlabTest, WhatIsNoWholePagesLeavesNothingBehind) {
+  const int odd = memfd_create("odd", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  ASSERT_EQ(ftruncate(odd, 4097), 0);
+  ASSERT_EQ(fcntl(odd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);
+  const std::uint64_t before = MappedBytes();
+  ASSERT_GT(before, 0U);
+  for (int i = 0; i < 1000; ++i) {
+    const Result<SharedSlab> slab = SharedSlab::Open(odd);
+    ASSERT_TRUE(slab.ok()) << slab.status().ToString();
+    ASSERT_EQ(slab.value().bytes().size(), 4097U);
+    ASSERT_EQ(slab.value().bytes()[4096], std::byte{0});
+  }
+  // 1,000 reservations of 2 MiB and more.
+  EXPECT_LT(MappedBytes(), before + (std::uint64_t{1} << 30));
+  close(odd);
 }
 
 TEST(SharedSlabTest, SaysWhatPagesItGot) {

@@ -4,25 +4,33 @@
 //
 // Method: a lookup that is refused in its second window leaves the reads of its first in
 // flight, with nobody who waits for them. A HeldDevice keeps them there until the store's
-// destructor has begun. ASan, LeakSanitizer and TSan see the rest.
+// destructor has begun. ASan, LeakSanitizer and TSan see the rest. What the readers of a
+// shared cache are told of the end is looked at by the queues, as they go.
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/prng.h"
 #include "io/device.h"
 #include "store/store_impl.h"
 #include "tests/store/held_device.h"
+#include "tests/support/forwarding_device.h"
 #include "tests/support/made_checkpoint.h"
+#include "tiercel/shared_cache.h"
 #include "tiercel/store.h"
 
 namespace tiercel::testing {
@@ -98,6 +106,77 @@ TEST_P(StoreLifetimeTest, DestroyedWithReadsInFlight) {
   }
   EXPECT_GE(in_flight, static_cast<std::uint64_t>(kRounds));
   EXPECT_EQ(OpenDescriptors(), descriptors);
+}
+
+/// Says when it goes, with the I/O thread that it is of.
+class PartingQueue final : public ReadQueue {
+ public:
+  PartingQueue(std::unique_ptr<ReadQueue> queue, std::function<void()> parting)
+      : queue_(std::move(queue)), parting_(std::move(parting)) {}
+  ~PartingQueue() override { parting_(); }
+
+  [[nodiscard]] std::uint32_t depth() const noexcept override { return queue_->depth(); }
+  [[nodiscard]] std::uint32_t in_flight() const noexcept override { return queue_->in_flight(); }
+  void Submit(const ReadRequest& request) noexcept override { queue_->Submit(request); }
+  void Flush() noexcept override { queue_->Flush(); }
+  void Run(ReadSink& sink, std::chrono::nanoseconds timeout) noexcept override {
+    queue_->Run(sink, timeout);
+  }
+  void Wake() noexcept override { queue_->Wake(); }
+
+ private:
+  std::unique_ptr<ReadQueue> queue_;
+  std::function<void()> parting_;
+};
+
+class PartingDevice final : public ForwardingDevice {
+ public:
+  PartingDevice(std::unique_ptr<Device> device, std::function<void()> parting)
+      : ForwardingDevice(std::move(device)), parting_(std::move(parting)) {}
+
+  [[nodiscard]] Result<std::unique_ptr<ReadQueue>> NewQueue() override {
+    Result<std::unique_ptr<ReadQueue>> queue = device_->NewQueue();
+    if (!queue.ok()) return std::move(queue).TakeStatus();
+    return std::unique_ptr<ReadQueue>(
+        std::make_unique<PartingQueue>(std::move(queue).value(), parting_));
+  }
+
+ private:
+  std::function<void()> parting_;
+};
+
+TEST(SharedStoreLifetimeTest, ItsCacheIsToldClosedWhenNobodyInsertsAnyMore) {
+  const MadeCheckpoint made({});
+  StoreOptions options;
+  options.dram_budget_bytes = std::uint64_t{16} << 20;
+  options.io_thread_count = 2;
+  options.scales = ScalePlacement::kDisk;
+  options.memory.shared = true;
+  options.log = [](std::string_view /*line*/) {};
+  std::optional<SharedCache> cache;
+  std::atomic<int> open = 0;
+  std::atomic<int> closed = 0;
+  const auto parting = [&] { ++(cache.has_value() && cache->WriterClosed() ? closed : open); };
+  Result<std::unique_ptr<Store>> store =
+      OpenStoreOn(made.info(), options,
+                  [&](const std::vector<std::string>& paths,
+                      const DeviceOptions& device) -> Result<OpenedDevice> {
+                    Result<std::unique_ptr<Device>> base = OpenPreadDevice(paths, device);
+                    if (!base.ok()) return std::move(base).TakeStatus();
+                    return OpenedDevice{
+                        .device = std::make_unique<PartingDevice>(std::move(base).value(), parting),
+                        .fallback_reason = ""};
+                  });
+  ASSERT_TRUE(store.ok()) << store.status().ToString();
+  const Result<int> descriptor = store.value()->ShareCache();
+  ASSERT_TRUE(descriptor.ok());
+  Result<SharedCache> opened = SharedCache::Open(descriptor.value(), made.info());
+  ASSERT_TRUE(opened.ok()) << opened.status().ToString();
+  cache.emplace(std::move(opened).value());
+  std::move(store).value().reset();
+  EXPECT_TRUE(cache->WriterClosed());
+  EXPECT_EQ(open.load(), 2);
+  EXPECT_EQ(closed.load(), 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Engines, StoreLifetimeTest,
