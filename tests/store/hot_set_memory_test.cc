@@ -151,7 +151,7 @@ TEST_F(HotSetMemoryTest, WhereverMemoryRunsOutTheLoadSaysSo) {
 
 TEST_F(HotSetMemoryTest, LoadsThatFailGiveTheirSlotsBack) {
   const std::uint64_t full_groups = Fill(*Open({}));
-  for (const std::int64_t nth : {0, 2}) {
+  for (const std::int64_t nth : {2, 5}) {
     SCOPED_TRACE(nth);
     const std::unique_ptr<Store> store = Open([nth] { g_lists_left = nth; });
     // Between them they take all slots that a hot set may have, and a sixth of those would
