@@ -45,60 +45,18 @@ std::uint64_t HbmModelSeed() {
   return text != nullptr ? std::strtoull(text, nullptr, 10) : 1;
 }
 
-/// A row that is written to.
-struct WrittenRow {
-  std::size_t writer = 0;
-  std::atomic<std::uint64_t> floor = 0;  ///< Acknowledged or seen by somebody.
-  std::atomic<std::uint64_t> begun = 0;  ///< Greatest version that an update was begun with.
-
-  void Raise(std::uint64_t version) {
-    std::uint64_t seen = floor.load();
-    while (seen < version && !floor.compare_exchange_weak(seen, version)) {
-    }
-  }
-};
-
 /// The tier, and the rows of the first layer that are written to.
-class HbmWorld {
+class HbmWorld : public VersionModel {
  public:
   HbmWorld(const MadeCheckpoint& made_checkpoint, HbmRig the_rig, std::uint64_t seed)
-      : made(made_checkpoint), rig(std::move(the_rig)) {
+      : VersionModel(made_checkpoint, made_checkpoint.info().layers[0].layer_id),
+        rig(std::move(the_rig)) {
     Prng prng(seed);
     HbmBatch batch(rig, HbmFormat::kStored, kTokensOfBatch);
-    layer_id = batch.outputs()[0].layer_id;
+    EXPECT_EQ(batch.outputs()[0].layer_id, layer_id);
     for (std::uint64_t text = 0; text < kHbmTexts; ++text) {
       batch.Draw(made, text, kTokensOfBatch);
-      const std::vector<RowId> ids = batch.Ids(0);
-      // Every 17th row of what is read: most groups have none, many have one or two.
-      for (std::size_t i = prng.Below(17); i < ids.size(); i += 17) {
-        const auto [place, is_new] = rows.try_emplace(ids[i]);
-        if (is_new) place->second.writer = rows.size() % kHbmWriters;
-      }
-    }
-  }
-
-  [[nodiscard]] std::vector<std::uint64_t> Floors(const std::vector<RowId>& ids) const {
-    std::vector<std::uint64_t> floors(ids.size());
-    for (std::size_t i = 0; i < floors.size(); ++i) {
-      const auto found = rows.find(ids[i]);
-      if (found != rows.end()) floors[i] = found->second.floor.load();
-    }
-    return floors;
-  }
-
-  void Judge(RowId id, std::uint64_t floor, std::span<const std::byte> bytes) {
-    const auto version = VersionOf(made, layer_id, id, bytes);
-    const auto found = rows.find(id);
-    const std::uint64_t begun = found == rows.end() ? 0 : found->second.begun.load();
-    if (!version.has_value()) {
-      ++mixtures;
-    } else if (*version < floor) {
-      ++went_back;
-    } else if (*version > begun) {
-      ++never_written;
-    } else if (found != rows.end()) {
-      found->second.Raise(*version);
-      if (*version > 0) ++updated_seen;
+      Choose(batch.Ids(0), prng, kHbmWriters);
     }
   }
 
@@ -126,32 +84,8 @@ class HbmWorld {
     return !enough && batches < 20 * kBatchesOfEngine;
   }
 
-  const MadeCheckpoint& made;
   HbmRig rig;
-  std::uint32_t layer_id = 0;
-  std::map<RowId, WrittenRow> rows;
-  std::atomic<bool> stop = false;
-  std::atomic<std::uint64_t> mixtures = 0;
-  std::atomic<std::uint64_t> went_back = 0;
-  std::atomic<std::uint64_t> never_written = 0;
-  std::atomic<std::uint64_t> updated_seen = 0;
-  std::atomic<std::uint64_t> failures = 0;
 };
-
-void WriteRows(HbmWorld& world, std::size_t writer) {
-  for (std::uint64_t version = 1; !world.stop; ++version) {
-    UpdateBatch batch;
-    for (auto& [id, row] : world.rows) {
-      if (row.writer != writer) continue;
-      row.begun = version;
-      batch.AddVersion(*world.rig.store, world.layer_id, id, version);
-    }
-    if (!world.rig.store->Update(batch.rows()).ok()) ++world.failures;
-    for (auto& [id, row] : world.rows) {
-      if (row.writer == writer) row.Raise(version);
-    }
-  }
-}
 
 /// Judges the first layer of a batch that the device has ended.
 void JudgeBatch(HbmWorld& world, const HbmBatch& batch, const HbmTicket& ticket,
@@ -297,7 +231,7 @@ TEST_P(HbmUpdateModelTest, BatchesHaveTheOldRowOrTheNewOneAndNeverGoBack) {
   const HbmStream stream = world.rig.device->CreateStream().value();
   engines.emplace_back([&world, stream, seed] { RunGraph(world, stream, seed * 100 + 50); });
   for (std::size_t i = 0; i < kHbmWriters; ++i) {
-    others.emplace_back([&world, i] { WriteRows(world, i); });
+    others.emplace_back([&world, i] { world.Write(*world.rig.store, i); });
   }
   others.emplace_back([&world, seed] { RunLookups(world, seed * 100 + 60); });
   for (std::thread& thread : engines) thread.join();

@@ -43,98 +43,32 @@ std::uint64_t TestSeed() {
   return text != nullptr ? std::strtoull(text, nullptr, 10) : 1;
 }
 
-/// A row that is written to.
-struct Written {
-  RowId row{};
-  std::size_t writer = 0;
-  std::atomic<std::uint64_t> floor = 0;  ///< Acknowledged or seen by somebody.
-  std::atomic<std::uint64_t> begun = 0;  ///< Greatest version that an update was begun with.
-};
-
-void RaiseFloor(Written& row, std::uint64_t version) {
-  std::uint64_t seen = row.floor.load();
-  while (seen < version && !row.floor.compare_exchange_weak(seen, version)) {
-  }
-}
-
 /// The store, its texts and the rows that are written to.
-class World {
+class World : public VersionModel {
  public:
   World(const MadeCheckpoint& made_checkpoint, Store& the_store, std::uint64_t seed)
-
-      : made(made_checkpoint), store(the_store), layer_id(made.info().layers[0].layer_id) {
+      : VersionModel(made_checkpoint, made_checkpoint.info().layers[0].layer_id), store(the_store) {
     Prng prng(seed);
     for (std::size_t i = 0; i < kTexts; ++i) {
       texts.push_back(made.RandomTokens(prng(), kTokensOfText));
       ids.push_back(RowIdsOf(store, layer_id, {.history = {}, .tokens = texts[i]}));
-      // Every 17th row of what is read: most groups have none, many have one or two.
-      for (std::size_t j = prng.Below(17); j < ids[i].size(); j += 17) {
-        const auto [place, is_new] = rows.try_emplace(ids[i][j]);
-        if (!is_new) continue;
-        place->second.row = ids[i][j];
-        place->second.writer = rows.size() % kWriters;
-      }
+      Choose(ids[i], prng, kWriters);
     }
   }
 
   /// Judges the rows that were delivered for a text. `floors`: shape [rows], before.
-  void Judge(const LayerBuffers& buffers, const std::vector<RowId>& text_ids,
-             const std::vector<std::uint64_t>& floors) {
+  void JudgeText(const LayerBuffers& buffers, const std::vector<RowId>& text_ids,
+                 const std::vector<std::uint64_t>& floors) {
     for (std::size_t i = 0; i < text_ids.size(); ++i) {
-      const auto version = VersionOf(made, layer_id, text_ids[i], buffers.Row(i));
-      const auto found = rows.find(text_ids[i]);
-      const std::uint64_t begun = found == rows.end() ? 0 : found->second.begun.load();
-      if (!version.has_value()) {
-        ++mixtures;
-      } else if (*version < floors[i]) {
-        ++went_back;
-      } else if (*version > begun) {
-        ++never_written;
-      } else if (found != rows.end()) {
-        RaiseFloor(found->second, *version);
-        if (*version > 0) ++updated_seen;
-      }
+      Judge(text_ids[i], floors[i], buffers.Row(i));
     }
   }
 
-  [[nodiscard]] std::vector<std::uint64_t> Floors(const std::vector<RowId>& text_ids) const {
-    std::vector<std::uint64_t> floors(text_ids.size());
-    for (std::size_t i = 0; i < floors.size(); ++i) {
-      const auto found = rows.find(text_ids[i]);
-      if (found != rows.end()) floors[i] = found->second.floor.load();
-    }
-    return floors;
-  }
-
-  const MadeCheckpoint& made;
   Store& store;
-  const std::uint32_t layer_id;
   std::vector<std::vector<std::int32_t>> texts;
   std::vector<std::vector<RowId>> ids;
-  std::map<RowId, Written> rows;
-  std::atomic<bool> stop = false;
-  std::atomic<std::uint64_t> mixtures = 0;
-  std::atomic<std::uint64_t> went_back = 0;
-  std::atomic<std::uint64_t> never_written = 0;
   std::atomic<std::uint64_t> torn_batches = 0;
-  std::atomic<std::uint64_t> updated_seen = 0;
-  std::atomic<std::uint64_t> failures = 0;
 };
-
-void WriteVersions(World& world, std::size_t writer) {
-  for (std::uint64_t version = 1; !world.stop; ++version) {
-    UpdateBatch batch;
-    for (auto& [id, row] : world.rows) {
-      if (row.writer != writer) continue;
-      row.begun = version;
-      batch.AddVersion(world.store, world.layer_id, id, version);
-    }
-    if (!world.store.Update(batch.rows()).ok()) ++world.failures;
-    for (auto& [id, row] : world.rows) {
-      if (row.writer == writer) RaiseFloor(row, version);
-    }
-  }
-}
 
 /// All rows of a writer's are of one version in a snapshot, and of the same the next time.
 void CheckSnapshot(World& world, std::size_t writer) {
@@ -151,7 +85,7 @@ void CheckSnapshot(World& world, std::size_t writer) {
     ++world.failures;
     return;
   }
-  world.Judge(first, ids, floors);
+  world.JudgeText(first, ids, floors);
   const auto version = VersionOf(world.made, world.layer_id, ids[0], first.Row(0));
   for (std::size_t i = 0; i < ids.size(); ++i) {
     const bool same = first.Row(i) == second.Row(i) &&
@@ -179,7 +113,7 @@ void ReadTexts(World& world, std::uint64_t seed) {
       std::vector<RowId> turned(ids.rbegin(), ids.rend());
       const std::vector<std::uint64_t> turned_floors = world.Floors(turned);
       status = world.store.LookupRows(turned, output);
-      world.Judge(buffers, turned, turned_floors);
+      world.JudgeText(buffers, turned, turned_floors);
       if (!status.ok()) ++world.failures;
       continue;
     } else if (kind < 7) {
@@ -195,7 +129,7 @@ void ReadTexts(World& world, std::uint64_t seed) {
       ++world.failures;
       continue;
     }
-    world.Judge(buffers, ids, floors);
+    world.JudgeText(buffers, ids, floors);
   }
 }
 
@@ -226,7 +160,7 @@ TEST_P(OverlayModelTest, ReadersSeeTheOldRowOrTheNewOneAndNeverGoBack) {
   std::vector<std::thread> writers;
   std::vector<std::thread> readers;
   for (std::size_t i = 0; i < kWriters; ++i) {
-    writers.emplace_back([&world, i] { WriteVersions(world, i); });
+    writers.emplace_back([&world, i] { world.Write(world.store, i); });
   }
   for (std::size_t i = 0; i < kReaders; ++i) {
     readers.emplace_back([&world, seed, i] { ReadTexts(world, seed * 100 + i); });

@@ -60,4 +60,57 @@ std::vector<std::byte> LookUpRow(Store& store, std::uint32_t layer_id, RowId row
   return buffers.rows;
 }
 
+void VersionedRow::Raise(std::uint64_t version) {
+  std::uint64_t seen = floor.load();
+  while (seen < version && !floor.compare_exchange_weak(seen, version)) {
+  }
+}
+
+void VersionModel::Choose(std::span<const RowId> ids, Prng& prng, std::size_t writer_count) {
+  for (std::size_t i = prng.Below(17); i < ids.size(); i += 17) {
+    const auto [place, is_new] = rows.try_emplace(ids[i]);
+    if (is_new) place->second.writer = rows.size() % writer_count;
+  }
+}
+
+std::vector<std::uint64_t> VersionModel::Floors(const std::vector<RowId>& ids) const {
+  std::vector<std::uint64_t> floors(ids.size());
+  for (std::size_t i = 0; i < floors.size(); ++i) {
+    const auto found = rows.find(ids[i]);
+    if (found != rows.end()) floors[i] = found->second.floor.load();
+  }
+  return floors;
+}
+
+void VersionModel::Judge(RowId id, std::uint64_t floor, std::span<const std::byte> bytes) {
+  const auto version = VersionOf(made, layer_id, id, bytes);
+  const auto found = rows.find(id);
+  const std::uint64_t begun = found == rows.end() ? 0 : found->second.begun.load();
+  if (!version.has_value()) {
+    ++mixtures;
+  } else if (*version < floor) {
+    ++went_back;
+  } else if (*version > begun) {
+    ++never_written;
+  } else if (found != rows.end()) {
+    found->second.Raise(*version);
+    if (*version > 0) ++updated_seen;
+  }
+}
+
+void VersionModel::Write(Store& store, std::size_t writer) {
+  for (std::uint64_t version = 1; !stop; ++version) {
+    UpdateBatch batch;
+    for (auto& [id, row] : rows) {
+      if (row.writer != writer) continue;
+      row.begun = version;
+      batch.AddVersion(store, layer_id, id, version);
+    }
+    if (!store.Update(batch.rows()).ok()) ++failures;
+    for (auto& [id, row] : rows) {
+      if (row.writer == writer) row.Raise(version);
+    }
+  }
+}
+
 }  // namespace tiercel::testing

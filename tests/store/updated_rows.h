@@ -1,13 +1,16 @@
 #ifndef TIERCEL_TESTS_STORE_UPDATED_ROWS_H_
 #define TIERCEL_TESTS_STORE_UPDATED_ROWS_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <optional>
 #include <span>
 #include <vector>
 
+#include "base/prng.h"
 #include "tests/support/made_checkpoint.h"
 #include "tiercel/store.h"
 #include "tiercel/types.h"
@@ -36,6 +39,45 @@ class UpdateBatch {
  private:
   std::deque<std::vector<std::byte>> bytes_;
   std::vector<RowUpdate> rows_;
+};
+
+/// A row that is written to, and what may be seen of it.
+struct VersionedRow {
+  std::size_t writer = 0;
+  std::atomic<std::uint64_t> floor = 0;  ///< Acknowledged or seen by somebody.
+  std::atomic<std::uint64_t> begun = 0;  ///< Greatest version that an update was begun with.
+
+  void Raise(std::uint64_t version);
+};
+
+/// Rows of one layer that writers give version after version, and what readers must see: the
+/// old row or the new one, never a mixture, and nothing older than anybody has seen.
+///
+/// Threading: Choose() first; then all others, concurrently, a writer in one thread.
+class VersionModel {
+ public:
+  VersionModel(const MadeCheckpoint& made_checkpoint, std::uint32_t layer)
+      : made(made_checkpoint), layer_id(layer) {}
+
+  /// Every 17th of `ids` is written to from now on, by one of `writer_count` writers: most
+  /// groups have no such row, many have one or two.
+  void Choose(std::span<const RowId> ids, Prng& prng, std::size_t writer_count);
+  /// Before a read: the least versions that it may give. Shape [ids].
+  [[nodiscard]] std::vector<std::uint64_t> Floors(const std::vector<RowId>& ids) const;
+  /// After it: counts what was wrong with a row's bytes.
+  void Judge(RowId id, std::uint64_t floor, std::span<const std::byte> bytes);
+  /// Updates the rows of `writer`, all in one batch, until `stop`.
+  void Write(Store& store, std::size_t writer);
+
+  const MadeCheckpoint& made;
+  const std::uint32_t layer_id;
+  std::map<RowId, VersionedRow> rows;
+  std::atomic<bool> stop = false;
+  std::atomic<std::uint64_t> mixtures = 0;
+  std::atomic<std::uint64_t> went_back = 0;
+  std::atomic<std::uint64_t> never_written = 0;
+  std::atomic<std::uint64_t> updated_seen = 0;
+  std::atomic<std::uint64_t> failures = 0;
 };
 
 /// The stored bytes of one row, by a lookup of it alone; empty, and a failure of the test, if
