@@ -5,42 +5,27 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <new>
+#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "tests/capi/c_store.h"
+#include "tests/support/own_new.h"
 
+namespace tiercel::testing {
 namespace {
 
 /// Calls of this thread's operator new until one fails; negative: none does.
 thread_local std::int64_t g_calls_left = -1;
 
-void* Allocate(std::size_t size) {
-  if (g_calls_left == 0) return nullptr;
-  if (g_calls_left > 0) --g_calls_left;
-  return std::malloc(size == 0 ? 1 : size);
-}
-
 }  // namespace
 
-// Not inlined: GCC 12 would take malloc and free apart and warn of a mismatch.
-[[gnu::noinline]] void* operator new(std::size_t size) {
-  if (void* const memory = Allocate(size)) return memory;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t& /*tag*/) noexcept {
-  return Allocate(size);
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, std::size_t /*size*/) noexcept {
-  std::free(memory);
+bool MayAllocate(std::size_t /*size_bytes*/) noexcept {
+  if (g_calls_left == 0) return false;
+  if (g_calls_left > 0) --g_calls_left;
+  return true;
 }
 
-namespace tiercel::testing {
 namespace {
 
 /// Calls `function` until it succeeds, failing one allocation later each time. Returns how

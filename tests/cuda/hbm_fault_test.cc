@@ -23,6 +23,7 @@
 namespace tiercel {
 namespace {
 
+using testing::ExpectNothingHeld;
 using testing::FakeCall;
 using testing::FakeHbmDevice;
 using testing::HbmBatch;
@@ -37,13 +38,6 @@ void Drain(const HbmRig& rig) {
   while (rig.device->pending_count() > 0) {
     if (rig.device->Run(1000) == 0) std::this_thread::yield();
   }
-}
-
-void ExpectNothingHeld(const HbmRig& rig) {
-  const HbmStats stats = rig.cache->Stats();
-  EXPECT_EQ(stats.slots_in_flight, 0U);
-  EXPECT_EQ(stats.staging_used_bytes, 0U);
-  EXPECT_EQ(stats.tickets, 0U);
 }
 
 TEST(HbmFaultTest, CreateGivesBackWhatItHadWhenACallFails) {

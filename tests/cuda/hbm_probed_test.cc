@@ -27,6 +27,7 @@
 namespace tiercel {
 namespace {
 
+using testing::ExpectNothingHeld;
 using testing::FakeCall;
 using testing::FakeProbe;
 using testing::HbmBatch;
@@ -159,10 +160,7 @@ TEST(HbmProbedTest, FoundAndMissedGroupsAreRightWhateverIsEvictedMeanwhile) {
       ASSERT_TRUE(rig.cache->SyncDirectoryOnStream(probes).ok());
     }
     RunAll(rig);
-    const HbmStats stats = rig.cache->Stats();
-    EXPECT_EQ(stats.slots_in_flight, 0U);
-    EXPECT_EQ(stats.staging_used_bytes, 0U);
-    EXPECT_EQ(stats.tickets, 0U);
+    ExpectNothingHeld(rig);
   }
 }
 
@@ -304,10 +302,7 @@ TEST(HbmProbedTest, ACallThatFailsOnTheWayLosesNothing) {
         }
         RunAll(rig);
       }
-      const HbmStats stats = rig.cache->Stats();
-      EXPECT_EQ(stats.slots_in_flight, 0U);
-      EXPECT_EQ(stats.staging_used_bytes, 0U);
-      EXPECT_EQ(stats.tickets, 0U);
+      ExpectNothingHeld(rig);
     }
   }
 }

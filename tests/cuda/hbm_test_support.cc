@@ -200,4 +200,11 @@ FakeProbe ProbeNow(const HbmRig& rig, const HbmBatch& batch, std::size_t layer) 
   return probe;
 }
 
+void ExpectNothingHeld(const HbmRig& rig) {
+  const HbmStats stats = rig.cache->Stats();
+  EXPECT_EQ(stats.slots_in_flight, 0U);
+  EXPECT_EQ(stats.staging_used_bytes, 0U);
+  EXPECT_EQ(stats.tickets, 0U);
+}
+
 }  // namespace tiercel::testing

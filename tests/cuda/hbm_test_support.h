@@ -86,6 +86,9 @@ struct FakeProbe {
 };
 [[nodiscard]] FakeProbe ProbeNow(const HbmRig& rig, const HbmBatch& batch, std::size_t layer);
 
+/// Once all tickets are gone and the device has run: no slot is pinned, no staging taken.
+void ExpectNothingHeld(const HbmRig& rig);
+
 }  // namespace tiercel::testing
 
 #endif  // TIERCEL_TESTS_CUDA_HBM_TEST_SUPPORT_H_

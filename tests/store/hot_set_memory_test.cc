@@ -11,10 +11,8 @@
 
 #include <atomic>
 #include <cstdint>
-#include <cstdlib>
 #include <functional>
 #include <memory>
-#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -23,10 +21,12 @@
 #include "io/device.h"
 #include "store/store_impl.h"
 #include "tests/support/made_checkpoint.h"
+#include "tests/support/own_new.h"
 #include "tests/support/scratch_dir.h"
 #include "tests/support/witness_device.h"
 #include "tiercel/store.h"
 
+namespace tiercel::testing {
 namespace {
 
 /// Lists of rows and groups, and not what reports and messages take.
@@ -34,31 +34,13 @@ constexpr std::size_t kFailingSizeBytes = 1024;
 /// Such allocations, of all threads, until one fails; negative: none does.
 std::atomic<std::int64_t> g_lists_left{-1};
 
-void* Allocate(std::size_t size) {
-  if (size >= kFailingSizeBytes && g_lists_left.load() >= 0 && g_lists_left.fetch_sub(1) == 0) {
-    return nullptr;
-  }
-  return std::malloc(size == 0 ? 1 : size);
-}
-
 }  // namespace
 
-// Not inlined: GCC 12 would take malloc and free apart and warn of a mismatch.
-[[gnu::noinline]] void* operator new(std::size_t size) {
-  if (void* const memory = Allocate(size)) return memory;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t& /*tag*/) noexcept {
-  return Allocate(size);
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, std::size_t /*size*/) noexcept {
-  std::free(memory);
+bool MayAllocate(std::size_t size_bytes) noexcept {
+  return size_bytes < kFailingSizeBytes || g_lists_left.load() < 0 ||
+         g_lists_left.fetch_sub(1) != 0;
 }
 
-namespace tiercel::testing {
 namespace {
 
 class HotSetMemoryTest : public ::testing::Test {
