@@ -130,6 +130,11 @@ Status HbmCache::Init() {
   if (options_.device_directory) {
     if (Status status = MakeMirror(); !status.ok()) return status;
   }
+  // What the largest batch takes to be prepared: not while a model waits.
+  const std::uint64_t group_count = std::uint64_t{options_.tokens_max} * order_count_;
+  mixes_.reserve(group_count);
+  dead_.reserve(options_.tokens_max);
+  rows_.reserve(group_count * head_count_);
   for (std::uint32_t i = 0; i < options_.tickets_max; ++i) {
     Result<std::unique_ptr<Lane>> lane = MakeLane(options_.tokens_max);
     if (!lane.ok()) return std::move(lane).TakeStatus();

@@ -1,3 +1,4 @@
+#include <new>
 #include <utility>
 
 #include "cuda/hbm_cache.h"
@@ -5,6 +6,15 @@
 #include "tiercel/cuda.h"
 
 namespace tiercel {
+namespace {
+
+/// Of Open() and OpenLane(), which take it.
+Status NoHostMemory() {
+  return Status(StatusCode::kResourceExhausted,
+                "no host memory for the directory, tickets or lanes of the HBM tier");
+}
+
+}  // namespace
 
 HbmTier::HbmTier(std::shared_ptr<HbmCache> cache) noexcept : cache_(std::move(cache)) {}
 
@@ -12,13 +22,15 @@ HbmTier::~HbmTier() {
   cache_->Close();
 }
 
-Result<std::unique_ptr<HbmTier>> HbmTier::Open(Store& store, const HbmOptions& options) {
+Result<std::unique_ptr<HbmTier>> HbmTier::Open(Store& store, const HbmOptions& options) try {
   Result<std::unique_ptr<HbmDevice>> device = OpenCudaHbmDevice(options.flag_wait);
   if (!device.ok()) return std::move(device).TakeStatus();
   Result<std::shared_ptr<HbmCache>> cache =
       HbmCache::Create(store, std::move(device).value(), options);
   if (!cache.ok()) return std::move(cache).TakeStatus();
   return std::unique_ptr<HbmTier>(new HbmTier(std::move(cache).value()));
+} catch (const std::bad_alloc&) {
+  return NoHostMemory();
 }
 
 Result<HbmTicket> HbmTier::StartOnStream(std::span<const TokenRun> runs,
@@ -31,8 +43,10 @@ Status HbmTier::WaitOnStream(const HbmTicket& ticket, std::uint32_t layer_id, cu
 }
 
 Result<HbmTicket> HbmTier::OpenLane(std::uint32_t token_capacity,
-                                    std::span<const HbmOutput> outputs) {
+                                    std::span<const HbmOutput> outputs) try {
   return cache_->OpenLane(token_capacity, outputs);
+} catch (const std::bad_alloc&) {
+  return NoHostMemory();
 }
 
 Status HbmTier::EnqueueOnStream(const HbmTicket& lane, cudaStream_t stream) {
