@@ -12,11 +12,12 @@ namespace tiercel {
 inline constexpr std::uint32_t kWarpThreads = 32;
 
 /// `unit_count` units of a T each. Where the source is rows with something in between, unit
-/// u lies in row u / units_per_row, `row_stride_bytes` from one row to the next.
+/// u lies in row u / units_per_row, `row_stride_bytes` from one row to the next. `also` gets
+/// the same, unless it is null.
 template <typename T, bool kRows>
 __device__ void CopyUnits(std::byte* target, const std::byte* source, std::uint32_t unit_count,
                           std::uint32_t units_per_row, std::uint32_t row_stride_bytes,
-                          std::uint32_t thread) {
+                          std::uint32_t thread, std::byte* also = nullptr) {
   constexpr std::uint32_t kInFlight = kRows ? 4 : 5;  // 2,112 B are 4.1 times 32 units of 16.
   T* const out = reinterpret_cast<T*>(target);
   for (std::uint32_t first = thread; first < unit_count; first += kWarpThreads * kInFlight) {
@@ -24,7 +25,7 @@ __device__ void CopyUnits(std::byte* target, const std::byte* source, std::uint3
 #pragma unroll
     for (std::uint32_t i = 0; i < kInFlight; ++i) {
       const std::uint32_t unit = first + i * kWarpThreads;
-      if (unit >= unit_count) break;
+      if (unit >= unit_count) continue;
       const std::byte* at = source + std::uint64_t{unit} * sizeof(T);
       if constexpr (kRows) {
         const std::uint32_t row = unit / units_per_row;
@@ -36,7 +37,9 @@ __device__ void CopyUnits(std::byte* target, const std::byte* source, std::uint3
 #pragma unroll
     for (std::uint32_t i = 0; i < kInFlight; ++i) {
       const std::uint32_t unit = first + i * kWarpThreads;
-      if (unit < unit_count) out[unit] = loaded[i];
+      if (unit >= unit_count) continue;
+      out[unit] = loaded[i];
+      if (also != nullptr) reinterpret_cast<T*>(also)[unit] = loaded[i];
     }
   }
 }
@@ -75,14 +78,17 @@ __device__ inline void CopyRows(std::byte* target, const std::byte* source, std:
   }
 }
 
-/// `size_bytes` side by side.
+/// `size_bytes` side by side, to `target` and, unless it is null, to `also`.
 __device__ inline void CopyBytes(std::byte* target, const std::byte* source,
-                                 std::uint32_t size_bytes, std::uint32_t thread) {
-  if ((AddressBits(target, source) | size_bytes) % 16 == 0) {
-    CopyUnits<uint4, false>(target, source, size_bytes / 16, 0, 0, thread);
-  } else {
-    CopyRows(target, source, 1, size_bytes, size_bytes, thread);
+                                 std::uint32_t size_bytes, std::uint32_t thread,
+                                 std::byte* also = nullptr) {
+  const std::uint64_t bits = AddressBits(target, source) | reinterpret_cast<std::uintptr_t>(also);
+  if ((bits | size_bytes) % 16 == 0) {
+    CopyUnits<uint4, false>(target, source, size_bytes / 16, 0, 0, thread, also);
+    return;
   }
+  CopyRows(target, source, 1, size_bytes, size_bytes, thread);
+  if (also != nullptr) CopyRows(also, source, 1, size_bytes, size_bytes, thread);
 }
 
 __device__ inline void ZeroBytes(std::byte* target, std::uint32_t size_bytes,

@@ -30,11 +30,13 @@ __global__ void __launch_bounds__(kWarpSize* kRowsPerBlock)
     std::uint16_t* const values = arguments.values + index * arguments.value_count;
     for (std::uint32_t column = threadIdx.x * kCount; column < arguments.value_count;
          column += kWarpSize * kCount) {
-      const float factor = FactorOf<kFormat>(scales, row, column);
+      const std::uint8_t scale = LoadScale<kFormat>(scales, row, column);
       if constexpr (kEight) {
-        StoreEight<kFormat>(LoadEight<kFormat>(row, column), factor, values + column);
+        const EightValues<kFormat> loaded = LoadEight<kFormat>(row, column);
+        StoreEight<kFormat>(loaded, FactorOf<kFormat>(scales, scale), values + column);
       } else {
-        values[column] = Bf16FromStored<kFormat>(LoadStored<kFormat>(row, column), factor);
+        const std::uint32_t loaded = LoadStored<kFormat>(row, column);
+        values[column] = Bf16FromStored<kFormat>(loaded, FactorOf<kFormat>(scales, scale));
       }
     }
   }

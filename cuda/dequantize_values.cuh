@@ -45,10 +45,19 @@ __device__ std::uint16_t Bf16FromStored(std::uint32_t stored, float factor) {
   }
 }
 
+/// The scale that is stored for a value. Apart from FactorOf(), so that several loads are in
+/// flight before the first is looked at.
 template <RowFormat kFormat>
-__device__ float FactorOf(const RowScales& scales, const std::byte* row, std::uint32_t column) {
+__device__ std::uint8_t LoadScale(const RowScales& scales, const std::byte* row,
+                                  std::uint32_t column) {
+  if constexpr (kFormat != RowFormat::kE4M3Block32) return 0;
+  return static_cast<std::uint8_t>(row[scales.value_count + column / 32]);
+}
+
+template <RowFormat kFormat>
+__device__ float FactorOf(const RowScales& scales, std::uint8_t stored) {
   if constexpr (kFormat == RowFormat::kE4M3Block32) {
-    return FloatFromUe8m0(static_cast<std::uint8_t>(row[scales.value_count + column / 32]));
+    return FloatFromUe8m0(stored);
   } else if constexpr (kFormat == RowFormat::kE4M3Tensor) {
     return FloatFromBf16(Bf16FromFloat(scales.tensor_scale));
   } else {
@@ -94,10 +103,32 @@ __device__ EightValues<kFormat> LoadEight(const std::byte* row, std::uint32_t co
   return values;
 }
 
-/// Eight values as bf16, to `target`. REQUIRES: it is a multiple of 16 bytes.
+/// Two floats as bf16, the first one lower.
+__device__ inline std::uint32_t PackBf16(float first, float second) {
+#ifdef __CUDACC__
+  std::uint32_t packed;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(second), "f"(first));
+  return packed;
+#else
+  return Bf16FromFloat(first) | std::uint32_t{Bf16FromFloat(second)} << 16;
+#endif
+}
+
+/// Whether one of four E4M3 bytes is NaN: adding 1 to its seven low bits then carries.
+__device__ inline bool HasE4M3Nan(std::uint32_t word) {
+  return (((word & 0x7F7F7F7FU) + 0x01010101U) & 0x80808080U) != 0;
+}
+
+/// FloatFromE4M3() of byte `i` of a word without a branch: the bits where a float has them
+/// are the value times 2^-120, subnormals too. Not for NaN.
+__device__ inline float FloatOfE4M3(std::uint32_t word, std::uint32_t i) {
+  const std::uint32_t byte = word >> (8 * i);
+  return FloatFromBits((byte & 0x80U) << 24 | (byte & 0x7FU) << 20) * 0x1p120F;
+}
+
+/// Eight values as bf16, each by the functions that the host has.
 template <RowFormat kFormat>
-__device__ void StoreEight(const EightValues<kFormat>& values, float factor,
-                           std::uint16_t* target) {
+__device__ uint4 PackSlowly(const EightValues<kFormat>& values, float factor) {
   constexpr std::uint32_t kSizeBytes = kValueSizeBytes<kFormat>;
   constexpr std::uint32_t kPerWord = 4 / kSizeBytes;
   std::uint32_t packed[4];
@@ -114,8 +145,43 @@ __device__ void StoreEight(const EightValues<kFormat>& values, float factor,
     }
     packed[i / 2] = pair;
   }
+  return make_uint4(packed[0], packed[1], packed[2], packed[3]);
+}
+
+/// For E4M3 with a NaN among values and scale. Out of line: rare, and long.
+template <RowFormat kFormat>
+__device__ __noinline__ uint4 PackNan(std::uint32_t first, std::uint32_t second, float factor) {
+  EightValues<kFormat> values;
+  values.words[0] = first;
+  values.words[1] = second;
+  return PackSlowly<kFormat>(values, factor);
+}
+
+/// Eight values as bf16.
+template <RowFormat kFormat>
+__device__ uint4 PackEight(const EightValues<kFormat>& values, float factor) {
+  if constexpr (kValueSizeBytes<kFormat> != 1) {
+    return PackSlowly<kFormat>(values, factor);
+  } else {
+    const std::uint32_t low = values.words[0];
+    const std::uint32_t high = values.words[1];
+    // Of NaN the instruction would choose other bits than the host.
+    if (HasE4M3Nan(low) || HasE4M3Nan(high) || factor != factor) {
+      return PackNan<kFormat>(low, high, factor);
+    }
+    return make_uint4(PackBf16(FloatOfE4M3(low, 0) * factor, FloatOfE4M3(low, 1) * factor),
+                      PackBf16(FloatOfE4M3(low, 2) * factor, FloatOfE4M3(low, 3) * factor),
+                      PackBf16(FloatOfE4M3(high, 0) * factor, FloatOfE4M3(high, 1) * factor),
+                      PackBf16(FloatOfE4M3(high, 2) * factor, FloatOfE4M3(high, 3) * factor));
+  }
+}
+
+/// Eight values as bf16, to `target`. REQUIRES: it is a multiple of 16 bytes.
+template <RowFormat kFormat>
+__device__ void StoreEight(const EightValues<kFormat>& values, float factor,
+                           std::uint16_t* target) {
   // By name, for a plain assignment is compiled to four stores.
-  __stwb(reinterpret_cast<uint4*>(target), make_uint4(packed[0], packed[1], packed[2], packed[3]));
+  __stwb(reinterpret_cast<uint4*>(target), PackEight<kFormat>(values, factor));
 }
 
 }  // namespace tiercel

@@ -1,23 +1,33 @@
 #include "cuda/gather.h"
+
+#include <algorithm>
+
 #include "cuda/gather_kernel.cuh"
 
 namespace tiercel {
 namespace {
 
 __global__ void FlagWaitKernel(const std::uint32_t* flag) {
-  std::uint32_t pause_ns = 20;
-  while (*static_cast<const volatile std::uint32_t*>(flag) == 0) {
-    __nanosleep(pause_ns);
-    if (pause_ns < 1000) pause_ns *= 2;
-  }
-  __threadfence_system();
+  AwaitFlag(flag);
 }
 
 template <HbmFormat kFormat, RowFormat kRow>
 void Launch(const GatherArguments& arguments, std::uint32_t block_count,
             cudaStream_t stream) noexcept {
-  GatherKernel<kFormat, kRow>
-      <<<block_count, kBlockThreads, 0, stream>>>(arguments, arguments.shape.row_size_bytes());
+  // Small batches take no more threads than they have groups for.
+  const std::uint64_t groups = std::uint64_t{arguments.token_capacity} * arguments.order_count;
+  const auto warps = static_cast<std::uint32_t>(groups < kWarpsPerBlock ? groups : kWarpsPerBlock);
+  // The next gather reads its header and places while this one writes its rows.
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = arguments.begins_early ? 1 : 0;
+  const cudaLaunchConfig_t config = {.gridDim = dim3(block_count),
+                                     .blockDim = dim3(warps * kWarpThreads),
+                                     .stream = stream,
+                                     .attrs = &attribute,
+                                     .numAttrs = 1};
+  (void)cudaLaunchKernelEx(&config, GatherKernel<kFormat, kRow>, arguments,
+                           arguments.shape.row_size_bytes());
 }
 template <HbmFormat kFormat, RowFormat kRow>
 void Launch(const SlabGather& gather, std::uint32_t block_count, cudaStream_t stream) noexcept {
@@ -60,9 +70,10 @@ cudaError_t LaunchFormat(const Arguments& arguments, std::uint32_t block_count,
 
 /// Blocks for so many groups, on no more multiprocessors than are allowed. At least one: an
 /// empty batch tells its end too.
-std::uint32_t BlockCount(std::uint64_t group_count, std::uint32_t multiprocessor_count,
+std::uint32_t BlockCount(std::uint64_t group_count, std::uint32_t groups_per_block,
+                         std::uint32_t multiprocessor_count,
                          std::uint32_t multiprocessors_max) noexcept {
-  const std::uint64_t wanted = (group_count + kWarpsPerBlock - 1) / kWarpsPerBlock;
+  const std::uint64_t wanted = (group_count + groups_per_block - 1) / groups_per_block;
   std::uint64_t limit = multiprocessor_count;
   if (multiprocessors_max != 0 && multiprocessors_max < limit) limit = multiprocessors_max;
   limit *= kBlocksPerMultiprocessor;
@@ -75,16 +86,34 @@ std::uint32_t BlockCount(std::uint64_t group_count, std::uint32_t multiprocessor
 cudaError_t LaunchGather(const GatherArguments& arguments, std::uint32_t multiprocessor_count,
                          cudaStream_t stream) noexcept {
   const std::uint64_t group_count = std::uint64_t{arguments.token_capacity} * arguments.order_count;
-  return LaunchFormat(arguments,
-                      BlockCount(group_count, multiprocessor_count, arguments.multiprocessors_max),
-                      stream);
+  return LaunchFormat(
+      arguments,
+      BlockCount(group_count, kGroupsPerBlock, multiprocessor_count, arguments.multiprocessors_max),
+      stream);
 }
 
 cudaError_t LaunchSlabGather(const SlabGather& gather, std::uint32_t multiprocessor_count,
                              cudaStream_t stream) noexcept {
-  return LaunchFormat(
-      gather, BlockCount(gather.group_count, multiprocessor_count, gather.multiprocessors_max),
-      stream);
+  return LaunchFormat(gather,
+                      BlockCount(gather.group_count, kWarpsPerBlock, multiprocessor_count,
+                                 gather.multiprocessors_max),
+                      stream);
+}
+
+cudaError_t LaunchCopies(std::span<const HbmCopy> copies, std::uint64_t size_bytes,
+                         cudaStream_t stream) noexcept {
+  while (!copies.empty()) {
+    CopyBatch batch;
+    batch.count = static_cast<std::uint32_t>(
+        copies.size() < CopyBatch::kCopiesMax ? copies.size() : CopyBatch::kCopiesMax);
+    batch.size_bytes = static_cast<std::uint32_t>(size_bytes);
+    std::copy_n(copies.begin(), batch.count, batch.copies);
+    copies = copies.subspan(batch.count);
+    const std::uint32_t blocks = (batch.count + kWarpsPerBlock - 1) / kWarpsPerBlock;
+    CopyKernel<<<blocks, kBlockThreads, 0, stream>>>(batch);
+    if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
 }
 
 cudaError_t LaunchFlagWait(const std::uint32_t* flag, cudaStream_t stream) noexcept {

@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <span>
 
 #include "cuda/hbm_device.h"
 #include "tiercel/hbm.h"
@@ -25,6 +26,11 @@ namespace tiercel {
 [[nodiscard]] cudaError_t LaunchSlabGather(const SlabGather& gather,
                                            std::uint32_t multiprocessor_count,
                                            cudaStream_t stream) noexcept;
+
+/// Launches copies of `size_bytes` each, some 250 with each launch. Stops at the first launch
+/// that fails.
+[[nodiscard]] cudaError_t LaunchCopies(std::span<const HbmCopy> copies, std::uint64_t size_bytes,
+                                       cudaStream_t stream) noexcept;
 
 /// Launches one thread that waits until *flag is not 0. `flag` is mapped host memory.
 [[nodiscard]] cudaError_t LaunchFlagWait(const std::uint32_t* flag, cudaStream_t stream) noexcept;

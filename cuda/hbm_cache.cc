@@ -11,7 +11,7 @@ namespace tiercel {
 namespace {
 
 /// Each word that one side writes and the other reads has a line of its own.
-constexpr std::uint64_t kLineBytes = 64;
+constexpr std::uint64_t kLineBytes = GatherArguments::kHeaderStrideBytes;
 constexpr std::uint32_t kTicketsEnd = 256;
 constexpr std::uint32_t kTokensEnd = 65536;
 /// Batches whose layers take staging at a time, beside the tickets': lanes of graphs.
@@ -21,9 +21,20 @@ constexpr std::uint64_t RoundUpTo(std::uint64_t value, std::uint64_t multiple) n
   return (value + multiple - 1) / multiple * multiple;
 }
 
-/// Mapped memory of one layer of a lane: header, flag, done, groups.
-std::uint64_t LaneLayerBytes(std::uint64_t group_count) noexcept {
-  return 3 * kLineBytes + RoundUpTo(group_count * sizeof(GroupSource), kLineBytes);
+/// Headers of a lane's layer: with one for all, the blocks of a large gather would wait for
+/// each other to read it. What is not a graph's has its header in the launch.
+std::uint32_t HeaderCount(std::uint64_t group_count, bool fixed) noexcept {
+  constexpr std::uint64_t kGroupsPerHeader = 16;
+  constexpr std::uint64_t kHeadersMax = 32;
+  if (!fixed) return 1;
+  return static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(group_count / kGroupsPerHeader, 1, kHeadersMax));
+}
+
+/// Mapped memory of one layer of a lane: headers, flag, done, groups.
+std::uint64_t LaneLayerBytes(std::uint64_t group_count, bool fixed) noexcept {
+  return (HeaderCount(group_count, fixed) + 2) * kLineBytes +
+         RoundUpTo(group_count * sizeof(GroupSource), kLineBytes);
 }
 
 template <typename T>
@@ -119,7 +130,7 @@ Status HbmCache::Init() {
   Result<MappedMemory> staging = device_->AllocateMapped(options_.staging_bytes);
   if (!staging.ok()) return std::move(staging).TakeStatus();
   staging_memory_ = staging.value();
-  if (options_.upload == HbmUpload::kCopyEngine) {
+  if (options_.upload == HbmUpload::kOwnStream) {
     Result<HbmStream> stream = device_->CreateStream();
     if (!stream.ok()) return std::move(stream).TakeStatus();
     upload_stream_ = stream.value();
@@ -136,17 +147,18 @@ Status HbmCache::Init() {
   dead_.reserve(options_.tokens_max);
   rows_.reserve(group_count * head_count_);
   for (std::uint32_t i = 0; i < options_.tickets_max; ++i) {
-    Result<std::unique_ptr<Lane>> lane = MakeLane(options_.tokens_max);
+    Result<std::unique_ptr<Lane>> lane = MakeLane(options_.tokens_max, /*fixed=*/false);
     if (!lane.ok()) return std::move(lane).TakeStatus();
     lanes_.push_back(std::move(lane).value());
   }
   return {};
 }
 
-Result<std::unique_ptr<Lane>> HbmCache::MakeLane(std::uint32_t token_capacity) {
+Result<std::unique_ptr<Lane>> HbmCache::MakeLane(std::uint32_t token_capacity, bool fixed) {
   const std::uint64_t group_count = std::uint64_t{token_capacity} * order_count_;
   auto lane = std::make_unique<Lane>();
   lane->token_capacity = token_capacity;
+  lane->fixed = fixed;
   for (std::uint32_t i = 0; i < layers_.size(); ++i) {
     lane->layers.push_back(std::make_unique<LaneLayer>(i, group_count, head_count_));
   }
@@ -154,7 +166,7 @@ Result<std::unique_ptr<Lane>> HbmCache::MakeLane(std::uint32_t token_capacity) {
   lane->active.reserve(layers_.size());
   Status failure;
   Result<MappedMemory> memory =
-      device_->AllocateMapped(layers_.size() * LaneLayerBytes(group_count));
+      device_->AllocateMapped(layers_.size() * LaneLayerBytes(group_count, fixed));
   if (!memory.ok()) return std::move(memory).TakeStatus();
   lane->memory = memory.value();
   Result<std::byte*> counters = device_->AllocateDevice(layers_.size() * sizeof(std::uint32_t));
@@ -173,20 +185,35 @@ Result<std::unique_ptr<Lane>> HbmCache::MakeLane(std::uint32_t token_capacity) {
       failure = std::move(made).TakeStatus();
     }
   }
+  if (failure.ok() && fixed) failure = MakeBranches(*lane);
   if (failure.ok()) return lane;
   FreeLane(*lane);
   return failure;
+}
+
+Status HbmCache::MakeBranches(Lane& lane) {
+  Result<HbmEvent> forked = device_->CreateEvent();
+  if (!forked.ok()) return std::move(forked).TakeStatus();
+  lane.forked = forked.value();
+  while (lane.branches.size() + 1 < layers_.size()) {
+    Result<HbmStream> branch = device_->CreateStream();
+    if (!branch.ok()) return std::move(branch).TakeStatus();
+    lane.branches.push_back(branch.value());
+  }
+  return {};
 }
 
 void HbmCache::MapLane(Lane& lane) noexcept {
   const std::uint64_t group_count = std::uint64_t{lane.token_capacity} * order_count_;
   for (std::size_t i = 0; i < lane.layers.size(); ++i) {
     LaneLayer& part = *lane.layers[i];
-    const std::uint64_t offset_bytes = i * LaneLayerBytes(group_count);
+    std::uint64_t offset_bytes = i * LaneLayerBytes(group_count, lane.fixed);
     part.header = PartOf<BatchHeader>(lane.memory, offset_bytes);
-    part.flag = PartOf<std::uint32_t>(lane.memory, offset_bytes + kLineBytes);
-    part.done = PartOf<std::uint32_t>(lane.memory, offset_bytes + 2 * kLineBytes);
-    part.groups = PartOf<GroupSource>(lane.memory, offset_bytes + 3 * kLineBytes);
+    part.header_count = HeaderCount(group_count, lane.fixed);
+    offset_bytes += part.header_count * kLineBytes;
+    part.flag = PartOf<std::uint32_t>(lane.memory, offset_bytes);
+    part.done = PartOf<std::uint32_t>(lane.memory, offset_bytes + kLineBytes);
+    part.groups = PartOf<GroupSource>(lane.memory, offset_bytes + 2 * kLineBytes);
     part.arrivals = reinterpret_cast<std::uint32_t*>(lane.counters) + i;
   }
 }
@@ -195,6 +222,8 @@ void HbmCache::FreeLane(Lane& lane) noexcept {
   for (auto& part : lane.layers) {
     if (part->gathered.handle != nullptr) device_->DestroyEvent(part->gathered);
   }
+  for (const HbmStream branch : lane.branches) device_->DestroyStream(branch);
+  if (lane.forked.handle != nullptr) device_->DestroyEvent(lane.forked);
   if (lane.counters != nullptr) device_->FreeDevice(lane.counters);
   if (lane.memory.host != nullptr) device_->FreeMapped(lane.memory);
 }

@@ -96,7 +96,8 @@ class HbmCache final : public std::enable_shared_from_this<HbmCache>, private Up
   [[nodiscard]] Status Init();
   [[nodiscard]] Status FindLayers();
   [[nodiscard]] Status MakeMirror() TIERCEL_REQUIRES(mutex_);
-  [[nodiscard]] Result<std::unique_ptr<Lane>> MakeLane(std::uint32_t token_capacity);
+  [[nodiscard]] Result<std::unique_ptr<Lane>> MakeLane(std::uint32_t token_capacity, bool fixed);
+  [[nodiscard]] Status MakeBranches(Lane& lane);
   void MapLane(Lane& lane) noexcept;
   void FreeLane(Lane& lane) noexcept;
   [[nodiscard]] std::uint32_t SpaceOf(std::uint32_t layer_slot,
@@ -125,6 +126,7 @@ class HbmCache final : public std::enable_shared_from_this<HbmCache>, private Up
   [[nodiscard]] Status Upload(LaneLayer& part, HbmStream stream) TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Result<std::unique_ptr<PendingUpload>> TakeUpload() TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Status Enqueue(Lane& lane, HbmStream stream) TIERCEL_REQUIRES(mutex_);
+  [[nodiscard]] Status EnqueueBranches(Lane& lane, HbmStream stream) TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Status EnqueueGather(Lane& lane, LaneLayer& part, const GroupSource* groups,
                                      HbmStream stream) TIERCEL_REQUIRES(mutex_);
 

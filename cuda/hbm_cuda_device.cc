@@ -6,7 +6,6 @@
 
 #include <cstring>
 #include <utility>
-#include <vector>
 
 #include "cuda/cuda_status.h"
 #include "cuda/device_hash.h"
@@ -272,37 +271,8 @@ Status CudaHbmDevice::Gather(const GatherArguments& arguments, HbmStream stream)
 Status CudaHbmDevice::Copy(std::span<const HbmCopy> copies, std::uint64_t size_bytes,
                            HbmStream stream) {
   const CurrentDevice current(device_);
-  std::vector<const void*> sources;
-  std::vector<void*> targets;
-  std::vector<std::size_t> sizes;
-  for (const HbmCopy& copy : copies) {
-    // New slots are lent in rising order: many groups that were missed are one copy.
-    if (!sizes.empty() &&
-        static_cast<const std::byte*>(sources.back()) + sizes.back() == copy.source &&
-        static_cast<std::byte*>(targets.back()) + sizes.back() == copy.target) {
-      sizes.back() += size_bytes;
-      continue;
-    }
-    sources.push_back(copy.source);
-    targets.push_back(copy.target);
-    sizes.push_back(size_bytes);
-  }
-#if CUDART_VERSION >= 13000
-  cudaMemcpyAttributes attributes{};
-  attributes.srcAccessOrder = cudaMemcpySrcAccessOrderStream;
-  std::size_t first = 0;
-  return CudaStatus(cudaMemcpyBatchAsync(targets.data(), sources.data(), sizes.data(), sizes.size(),
-                                         &attributes, &first, 1, StreamOf(stream)),
-                    "copy of groups to their slots");
-#else
-  for (std::size_t i = 0; i < sizes.size(); ++i) {
-    Status status = CudaStatus(
-        cudaMemcpyAsync(targets[i], sources[i], sizes[i], cudaMemcpyHostToDevice, StreamOf(stream)),
-        "copy of a group to its slot");
-    if (!status.ok()) return status;
-  }
-  return {};
-#endif
+  return CudaStatus(LaunchCopies(copies, size_bytes, StreamOf(stream)),
+                    "launch of copies of groups to their slots");
 }
 
 Status CudaHbmDevice::ApplyChanges(const MirrorTable& table, const DeviceChange* changes,

@@ -61,11 +61,19 @@ struct BatchHeader {
 };
 static_assert(sizeof(BatchHeader) == 32);
 
-/// The launch of a gather: all that is fixed. Pointers are the device's addresses.
+/// The launch of a gather. Pointers are the device's addresses.
 struct GatherArguments {
-  const BatchHeader* header = nullptr;
+  /// From one copy of a header to the next: blocks that read one line take turns.
+  static constexpr std::uint32_t kHeaderStrideBytes = 128;
+
+  /// Equal headers in mapped memory, for a launch whose batch changes; null: `batch` it is.
+  const std::byte* headers = nullptr;
+  BatchHeader batch;
   const GroupSource* groups = nullptr;  ///< Shape [token_capacity, order_count].
-  std::byte* slots = nullptr;           ///< Shape [slot_count, slot_size_bytes].
+  /// Mapped: the gather itself waits until it is 1. For few blocks: each that waits takes its
+  /// threads' room on a multiprocessor. Null: it does not wait.
+  const std::uint32_t* flag = nullptr;
+  std::byte* slots = nullptr;  ///< Shape [slot_count, slot_size_bytes].
   const std::byte* staging = nullptr;
   std::uint32_t* done = nullptr;      ///< Mapped: takes the header's sequence at the end.
   std::uint32_t* arrivals = nullptr;  ///< Device memory, 0 between launches.
@@ -77,11 +85,19 @@ struct GatherArguments {
   std::uint32_t slot_size_bytes = 0;  ///< From one slot to the next: a multiple of 16.
   std::uint32_t token_capacity = 0;
   std::uint32_t multiprocessors_max = 0;  ///< 0: all.
+  std::uint32_t header_count = 1;         ///< At `headers`.
+  /// Headers and groups are host memory that was written before the launch: the gather may read
+  /// them while what is before it on the stream still runs.
+  bool begins_early = false;
+
+  [[nodiscard]] const BatchHeader& FirstHeader() const noexcept {
+    return headers == nullptr ? batch : *reinterpret_cast<const BatchHeader*>(headers);
+  }
 };
 
-/// One copy of a group from mapped memory to device memory.
+/// One copy of a group from mapped memory to device memory. Both are the device's addresses.
 struct HbmCopy {
-  const std::byte* source = nullptr;  ///< The host's address.
+  const std::byte* source = nullptr;
   std::byte* target = nullptr;
 };
 
@@ -115,7 +131,7 @@ class HbmDevice {
   /// Zeroed device memory, aligned to 256. May synchronize.
   [[nodiscard]] virtual Result<std::byte*> AllocateDevice(std::uint64_t size_bytes) = 0;
   virtual void FreeDevice(std::byte* memory) noexcept = 0;
-  /// Zeroed pinned memory, aligned to 64. May synchronize.
+  /// Zeroed pinned memory, aligned to 128. May synchronize.
   [[nodiscard]] virtual Result<MappedMemory> AllocateMapped(std::uint64_t size_bytes) = 0;
   virtual void FreeMapped(const MappedMemory& memory) noexcept = 0;
   [[nodiscard]] virtual Result<HbmStream> CreateStream() = 0;

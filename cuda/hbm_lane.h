@@ -60,8 +60,8 @@ class MissTable {
   std::uint32_t stamp_ = 0;
 };
 
-/// Groups of one layer of a batch on their way into slots by copy engine. Outlives the batch:
-/// a lane need not wait for it.
+/// Groups of one layer of a batch on their way into slots on the tier's own stream. Outlives the
+/// batch: a lane need not wait for it.
 struct PendingUpload {
   struct Fill {
     std::uint32_t slot = 0;
@@ -92,7 +92,8 @@ struct LaneLayer {
 
   const std::uint32_t slot_of_layer;  ///< Into HbmCache's layers.
   // Fixed memory, the device's too.
-  Mapped<BatchHeader> header;
+  Mapped<BatchHeader> header;  ///< The first of `header_count`; see GatherArguments.
+  std::uint32_t header_count = 1;
   Mapped<GroupSource> groups;  ///< Shape [token_capacity, orders].
   Mapped<std::uint32_t> flag;  ///< 1: the staging is in place.
   Mapped<std::uint32_t> done;  ///< Sequence of the last batch that was gathered.
@@ -106,7 +107,7 @@ struct LaneLayer {
   std::vector<RowStatus> staged_status;  ///< Shape [misses, heads].
   Range staging;
   Ticket ticket;                          ///< Of the misses.
-  std::unique_ptr<PendingUpload> upload;  ///< HbmUpload::kCopyEngine: it is on its stream.
+  std::unique_ptr<PendingUpload> upload;  ///< HbmUpload::kOwnStream: it is on its stream.
   bool enqueued = false;                  ///< The gather is on a stream, or in a graph.
   bool cancelled = false;
   bool recorded = false;   ///< Of the lane: `gathered` has been recorded, or captured.
@@ -140,6 +141,9 @@ struct Lane {
   std::vector<std::unique_ptr<LaneLayer>> layers;  ///< Every layer that is served.
   MappedMemory memory;
   std::byte* counters = nullptr;  ///< Device memory.
+  // Of a lane of OpenLane(), whose layers are branches of its graph.
+  std::vector<HbmStream> branches;  ///< Of all layers but the first.
+  HbmEvent forked;
 
   [[nodiscard]] bool InFlight() const noexcept {
     for (const auto& layer : layers) {

@@ -6,7 +6,7 @@
 //                              here on), or a number in the staging; and slots to fill
 //     Fetch                    a ticket of the store for what was missed, into the staging;
 //                              its last row sets the flag
-//     Upload                   copies of it into slots, where copy engines do that
+//     Upload                   copies of it into slots, where the gather does not do that
 //     Enqueue                  on the stream: wait for the flag, gather, record the event
 //       ... the stream gets there; the gather reads header and places, writes rows ...
 //   ReapAll                  (hbm_reap.cc) `done` was written: unpin, publish, give back
@@ -16,12 +16,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "cuda/hbm_cache.h"
 
 namespace tiercel {
 namespace {
+
+/// Groups of a lane whose gather may wait for its flag itself: see FlagWait::kInGather.
+constexpr std::uint64_t kWaitingGroupsMax = 64;
 
 Status CopyOf(const Status& status) {
   return Status(status.code(), std::string(status.message()), status.os_error());
@@ -79,10 +83,9 @@ Result<HbmTicket> HbmCache::OpenLane(std::uint32_t token_capacity,
     ++index;
   }
   if (index == lanes_.size()) {
-    Result<std::unique_ptr<Lane>> made = MakeLane(token_capacity);
+    Result<std::unique_ptr<Lane>> made = MakeLane(token_capacity, /*fixed=*/true);
     if (!made.ok()) return std::move(made).TakeStatus();
     lanes_.push_back(std::move(made).value());
-    lanes_.back()->fixed = true;
   }
   Lane& lane = *lanes_[index];
   if (Status status = CheckOutputs(lane, outputs); !status.ok()) return status;
@@ -206,7 +209,7 @@ Status HbmCache::StartBatch(Lane& lane, std::span<const TokenRun> runs) {
     if (!failure.ok()) break;
     Plan(lane, part);
     failure = Fetch(lane, part, lane.outputs[index]);
-    if (failure.ok() && options_.upload == HbmUpload::kCopyEngine) {
+    if (failure.ok() && options_.upload == HbmUpload::kOwnStream) {
       failure = Upload(part, upload_stream_);
     }
     if (!failure.ok()) break;
@@ -299,11 +302,15 @@ Status HbmCache::Fetch(Lane& lane, LaneLayer& part, const HbmOutput& output) {
   const std::size_t miss_count = part.misses.misses().size();
   const std::uint64_t bytes = miss_count * layer.group_size_bytes;
   const std::optional<Range> range = staging_.Take(bytes);
-  *part.header.host = {.sequence = lane.sequence,
-                       .token_count = lane.token_count,
-                       .staging_offset_bytes = range ? range->first : 0,
-                       .rows = output.rows,
-                       .scales = output.scales};
+  const BatchHeader header = {.sequence = lane.sequence,
+                              .token_count = lane.token_count,
+                              .staging_offset_bytes = range ? range->first : 0,
+                              .rows = output.rows,
+                              .scales = output.scales};
+  auto* const headers = reinterpret_cast<std::byte*>(part.header.host);
+  for (std::uint32_t i = 0; i < part.header_count; ++i) {
+    std::memcpy(headers + i * GatherArguments::kHeaderStrideBytes, &header, sizeof(header));
+  }
   if (!range) {
     return Status(
         StatusCode::kResourceExhausted,
@@ -351,13 +358,13 @@ Result<std::unique_ptr<PendingUpload>> HbmCache::TakeUpload() {
   return upload;
 }
 
-/// Copies what is to be filled into its slots, by copy engine.
+/// Copies what is to be filled into its slots.
 Status HbmCache::Upload(LaneLayer& part, HbmStream stream) {
   if (part.fills.empty()) return {};
   const Layer& layer = layers_[part.slot_of_layer];
   copies_.clear();
   for (const LaneLayer::Fill& fill : part.fills) {
-    copies_.push_back({.source = staging_memory_.host + part.staging.first +
+    copies_.push_back({.source = staging_memory_.device + part.staging.first +
                                  std::uint64_t{fill.number} * layer.group_size_bytes,
                        .target = slots_ + std::uint64_t{fill.slot} * slot_size_bytes_});
   }
@@ -382,6 +389,7 @@ Status HbmCache::Upload(LaneLayer& part, HbmStream stream) {
 }
 
 Status HbmCache::Enqueue(Lane& lane, HbmStream stream) {
+  if (lane.fixed && lane.active.size() > 1) return EnqueueBranches(lane, stream);
   for (const std::uint32_t index : lane.active) {
     LaneLayer& part = *lane.layers[index];
     Status status = EnqueueGather(lane, part, part.groups.device, stream);
@@ -390,15 +398,35 @@ Status HbmCache::Enqueue(Lane& lane, HbmStream stream) {
   return {};
 }
 
+/// Each layer in a branch of its own, so that none waits for another's rows or kernels.
+Status HbmCache::EnqueueBranches(Lane& lane, HbmStream stream) {
+  Status status = device_->RecordEvent(lane.forked, stream);
+  for (std::size_t i = 0; status.ok() && i < lane.active.size(); ++i) {
+    LaneLayer& part = *lane.layers[lane.active[i]];
+    const HbmStream branch = i == 0 ? stream : lane.branches[i - 1];
+    if (i > 0) status = device_->WaitEvent(lane.forked, branch);
+    if (status.ok()) status = EnqueueGather(lane, part, part.groups.device, branch);
+  }
+  for (std::size_t i = 1; status.ok() && i < lane.active.size(); ++i) {
+    status = device_->WaitEvent(lane.layers[lane.active[i]]->gathered, stream);
+  }
+  return status;
+}
+
 /// The wait for the staging, the gather of `groups`, and the event behind it.
 Status HbmCache::EnqueueGather(Lane& lane, LaneLayer& part, const GroupSource* groups,
                                HbmStream stream) {
-  if (lane.fixed || !part.Staged()) {
+  const std::uint64_t group_count = std::uint64_t{lane.token_capacity} * order_count_;
+  const bool waits_itself =
+      lane.fixed && options_.flag_wait == FlagWait::kInGather && group_count <= kWaitingGroupsMax;
+  if ((lane.fixed && !waits_itself) || !part.Staged()) {
     if (Status status = device_->WaitFlag(part.flag, stream); !status.ok()) return status;
   }
   const GatherArguments arguments = {
-      .header = part.header.device,
+      .headers = lane.fixed ? reinterpret_cast<const std::byte*>(part.header.device) : nullptr,
+      .batch = *part.header.host,
       .groups = groups,
+      .flag = waits_itself ? part.flag.device : nullptr,
       .slots = slots_,
       .staging = staging_memory_.device,
       .done = part.done.device,
@@ -409,7 +437,9 @@ Status HbmCache::EnqueueGather(Lane& lane, LaneLayer& part, const GroupSource* g
       .rows_per_group = head_count_,
       .slot_size_bytes = slot_size_bytes_,
       .token_capacity = lane.fixed ? lane.token_capacity : lane.token_count,
-      .multiprocessors_max = options_.gather_multiprocessors_max};
+      .multiprocessors_max = options_.gather_multiprocessors_max,
+      .header_count = part.header_count,
+      .begins_early = groups == part.groups.device};
   if (Status status = device_->Gather(arguments, stream); !status.ok()) return status;
   part.enqueued = true;
   if (Status status = device_->RecordEvent(part.gathered, stream); !status.ok()) return status;

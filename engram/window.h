@@ -1,7 +1,6 @@
 #ifndef TIERCEL_ENGRAM_WINDOW_H_
 #define TIERCEL_ENGRAM_WINDOW_H_
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -64,7 +63,8 @@ class Window {
     if constexpr (kKind == RecipeKind::kQwen38) {
       if (ids_[0] == rules_.fill) ids_.fill(rules_.fill);  // Past an eos, or at the start.
     }
-    std::copy_backward(ids_.begin(), ids_.end() - 1, ids_.end());
+    // Not std::copy_backward(): nvcc makes of it a memmove that overwrites what it still reads.
+    for (std::size_t i = kOrder - 1; i > 0; --i) ids_[i] = ids_[i - 1];
     ids_[0] = id;
     return dead ? Pushed::kDead : Pushed::kLive;
   }

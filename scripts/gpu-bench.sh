@@ -14,9 +14,10 @@
 # `pack` builds the preset PRESET (release), or takes the build tree BUILD_DIR as it is. `run`
 # ends within DEADLINE (460) seconds: each part has its limit, one that fails does not stop
 # the others, and what there is no time for is left out, aloud. GPU_BATCHES (100000) random
-# batches are compared with the generator. The replay makes its table under TMPDIR, 203 GB /
-# SHRINK (16: 12.7 GB, with HBM_BYTES and DRAM_BYTES a sixteenth of 4 and 16 GiB), and pins
-# as much host memory for one of its arms.
+# batches are compared with the generator. The replay makes its table under TMPDIR and packs it,
+# 203 GB / SHRINK (16: 12.7 GB twice, with HBM_BYTES and DRAM_BYTES a sixteenth of 4 and 16
+# GiB), and pins as much host memory for one of its arms. TRACE, of plain raw ids, is for
+# another trace than the sample.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -80,6 +81,29 @@ part() {
   return 0
 }
 
+# many TEST OUT: GPU_BATCHES random batches, by a process a core, each with a seed of its own.
+many() {
+  local count seed code=0
+  local -a processes=()
+  count=$(nproc)
+  for seed in $(seq "${count}"); do
+    TIERCEL_GPU_SEED=${seed} TIERCEL_GPU_BATCHES=$((${GPU_BATCHES:-100000} / count)) \
+      "$1" > "$2/hbm_${seed}.txt" 2>&1 &
+    processes+=($!)
+  done
+  for seed in $(seq "${count}"); do
+    if wait "${processes[seed - 1]}"; then
+      rm "$2/hbm_${seed}.txt"
+    else
+      code=$?
+      tail -20 "$2/hbm_${seed}.txt"
+    fi
+  done
+  echo "${count} processes of $((${GPU_BATCHES:-100000} / count)) batches each"
+  return "${code}"
+}
+export -f many
+
 run() {
   local dir=$1
   scratch=$(mktemp -d "${TMPDIR:-/var/tmp}/tiercel-gpu.XXXXXX")
@@ -100,8 +124,12 @@ run() {
     > "${out}/gpu.txt" 2>&1 || true
   cat "${out}/gpu.txt"
   for test in "${tests[@]}"; do
-    TIERCEL_GPU_BATCHES=${GPU_BATCHES:-100000} part "${test}" 120 "${dir}/bin/${test}"
+    if [[ "${test}" != hbm_cuda_test ]]; then part "${test}" 60 "${dir}/bin/${test}"; fi
   done
+  part hbm_cuda_test 120 bash -c 'many "$@"' _ "${dir}/bin/hbm_cuda_test" "${out}"
+  if [[ -x "${dir}/bin/engram_layer_cuda_test" ]]; then
+    part engram_layer_cuda_test 60 "${dir}/bin/engram_layer_cuda_test"
+  fi
   if command -v compute-sanitizer > /dev/null; then
     for tool in memcheck racecheck; do
       for test in gather_cuda_test hash_cuda_test hbm_cuda_test; do
@@ -116,8 +144,9 @@ run() {
     --only gather,upload,graph,hash
   part make_checkpoint 90 "${dir}/bin/tiercel" make-checkpoint --like deepseek-v4.1-flash \
     --shrink "${SHRINK:-16}" --seed 1 --tables-only --out "${scratch}/checkpoint"
+  part pack 90 "${dir}/bin/tiercel" pack "${scratch}/checkpoint" --out "${scratch}/packed"
   part replay 120 "${dir}/bin/gpu_bench" --json "${out}/gpu_replay.json" --only replay \
-    --checkpoint "${scratch}/checkpoint" --trace "${dir}/trace.u32" \
+    --checkpoint "${scratch}/packed" --trace "${TRACE:-${dir}/trace.u32}" \
     --token-map tests/data/token_map_v3.u32 --trace-tokens "${TRACE_TOKENS:-400000}" \
     --hbm "${HBM_BYTES:-268435456}" --dram "${DRAM_BYTES:-1073741824}"
   echo "== results in ${out}: parts.jsonl, gpu_bench.json, gpu_replay.json, *.log"

@@ -5,7 +5,8 @@
 //             [--hbm BYTES] [--dram BYTES]
 //
 // Parts: gather, upload, graph, hash, replay. Times are CUDA events', medians after a warm-up,
-// over several input sets. --quick: small slabs and few repeats, to see that it runs.
+// over several input sets; gathers and hashes one after another in graphs, since a launch by the
+// host takes longer than some of them. --quick: small slabs and few repeats, to see that it runs.
 
 #include <fmt/format.h>
 

@@ -1,5 +1,5 @@
-// What a decode step waits for: a replayed graph of two layers, each a wait on a flag that is
-// set and a gather, against a graph of an empty kernel; and the hash on the device.
+// What a decode step waits for: a replayed graph of two layers, each a branch of a wait on a flag
+// that is set and a gather, against a graph of an empty kernel; and the hash on the device.
 
 #include <functional>
 #include <memory>
@@ -16,40 +16,63 @@
 namespace tiercel::bench {
 namespace {
 
-class Graph {
- public:
-  Graph(cudaStream_t stream, const std::function<void()>& enqueue) {
-    cudaGraph_t graph = nullptr;
-    Check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
-    enqueue();
-    Check(cudaStreamEndCapture(stream, &graph), "capture");
-    Check(cudaGraphInstantiate(&executable_, graph, 0), "cudaGraphInstantiate");
-    Check(cudaGraphDestroy(graph), "cudaGraphDestroy");
+enum class Waits : std::uint8_t { kNone, kStream, kKernel, kInGather };
+
+const char* NameOf(Waits waits) {
+  switch (waits) {
+    case Waits::kNone:
+      return "none";
+    case Waits::kStream:
+      return "stream";
+    case Waits::kKernel:
+      return "kernel";
+    case Waits::kInGather:
+      break;
   }
-  ~Graph() { (void)cudaGraphExecDestroy(executable_); }
-  Graph(const Graph&) = delete;
-  Graph& operator=(const Graph&) = delete;
-  void Launch(cudaStream_t stream) const {
-    Check(cudaGraphLaunch(executable_, stream), "cudaGraphLaunch");
+  return "in_gather";
+}
+
+/// Two layers as a lane has them: each a branch of the graph, a wait and a gather.
+class Step {
+ public:
+  Step() {
+    Check(cudaStreamCreateWithFlags(&branch_, cudaStreamNonBlocking), "cudaStreamCreate");
+    Check(cudaEventCreateWithFlags(&forked_, cudaEventDisableTiming), "cudaEventCreate");
+    Check(cudaEventCreateWithFlags(&joined_, cudaEventDisableTiming), "cudaEventCreate");
+  }
+  ~Step() {
+    (void)cudaEventDestroy(forked_);
+    (void)cudaEventDestroy(joined_);
+    (void)cudaStreamDestroy(branch_);
+  }
+  Step(const Step&) = delete;
+  Step& operator=(const Step&) = delete;
+
+  void Enqueue(const GatherRig& rig, std::uint32_t set, Waits waits, cudaStream_t stream) const {
+    Check(cudaEventRecord(forked_, stream), "fork");
+    Check(cudaStreamWaitEvent(branch_, forked_, 0), "fork");
+    EnqueueLayer(rig, set, waits, stream);
+    EnqueueLayer(rig, set + 1, waits, branch_);
+    Check(cudaEventRecord(joined_, branch_), "join");
+    Check(cudaStreamWaitEvent(stream, joined_, 0), "join");
   }
 
  private:
-  cudaGraphExec_t executable_ = nullptr;
-};
-
-enum class Waits : std::uint8_t { kNone, kStream, kKernel };
-
-void EnqueueStep(const GatherRig& rig, std::uint32_t set, Waits waits, cudaStream_t stream) {
-  for (std::uint32_t layer = 0; layer < 2; ++layer) {
+  static void EnqueueLayer(const GatherRig& rig, std::uint32_t set, Waits waits,
+                           cudaStream_t stream) {
     if (waits == Waits::kKernel) {
       Check(LaunchFlagWait(rig.flag().device, stream), "launch of a wait");
     } else if (waits == Waits::kStream) {
       const Status status = rig.device().WaitFlag(rig.flag(), HbmStream{stream});
       if (!status.ok()) Check(cudaErrorUnknown, status.ToString().c_str());
     }
-    rig.Gather(set + layer, stream);
+    rig.Gather(set, stream, waits == Waits::kInGather);
   }
-}
+
+  cudaStream_t branch_ = nullptr;
+  cudaEvent_t forked_ = nullptr;
+  cudaEvent_t joined_ = nullptr;
+};
 
 }  // namespace
 
@@ -57,27 +80,31 @@ void BenchGraphReplay(const GpuBenchOptions& options, Report& report) {
   cudaStream_t stream = nullptr;
   Check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
   GatherRig rig(options.hbm_slab_bytes, options.pinned_slab_bytes);
+  const Step step;
   report.Add("device", {{"description", rig.device().description()}});
   for (const GroupsFrom from : {GroupsFrom::kHbm, GroupsFrom::kPinned}) {
     for (const std::uint32_t tokens : {1U, 2U, 4U, 64U, 2048U}) {
-      rig.Draw(tokens, HbmFormat::kBf16, from);
-      for (const Waits waits : {Waits::kNone, Waits::kStream, Waits::kKernel}) {
-        // A graph a set: replays of one would find its groups in the L2.
-        std::vector<std::unique_ptr<Graph>> graphs;
-        for (std::uint32_t set = 0; set < GatherRig::kSets; ++set) {
-          graphs.push_back(
-              std::make_unique<Graph>(stream, [&] { EnqueueStep(rig, set, waits, stream); }));
+      for (const HbmFormat format : {HbmFormat::kStored, HbmFormat::kBf16}) {
+        rig.Draw(tokens, format, from);
+        for (const Waits waits : {Waits::kNone, Waits::kStream, Waits::kKernel, Waits::kInGather}) {
+          if (waits == Waits::kInGather && tokens > 21) continue;  // More than it is for.
+          // A graph a set: replays of one would find its groups in the L2.
+          std::vector<std::unique_ptr<BenchGraph>> graphs;
+          for (std::uint32_t set = 0; set < GatherRig::kSets; ++set) {
+            graphs.push_back(std::make_unique<BenchGraph>(
+                stream, [&] { step.Enqueue(rig, set, waits, stream); }));
+          }
+          const double empty_us = MeasureEmptyGraph(stream);
+          const Timing timing = Time(stream, options.repeats, [&](std::uint32_t i) {
+            graphs[i % graphs.size()]->Launch(stream);
+          });
+          report.Add("graph_replay", timing,
+                     {{"from", from == GroupsFrom::kHbm ? "hbm" : "pinned"},
+                      {"tokens", tokens},
+                      {"format", format == HbmFormat::kBf16 ? "bf16" : "stored"},
+                      {"waits", NameOf(waits)},
+                      {"over_empty_us", timing.median_us - empty_us}});
         }
-        const Timing timing = Time(stream, options.repeats, [&](std::uint32_t i) {
-          graphs[i % graphs.size()]->Launch(stream);
-        });
-        report.Add("graph_replay", timing,
-                   {{"from", from == GroupsFrom::kHbm ? "hbm" : "pinned"},
-                    {"tokens", tokens},
-                    {"waits", waits == Waits::kNone     ? "none"
-                              : waits == Waits::kStream ? "stream"
-                                                        : "kernel"},
-                    {"over_empty_us", timing.median_us - report.limits().empty_graph_us}});
       }
     }
   }
@@ -118,7 +145,7 @@ void BenchHash(const GpuBenchOptions& options, Report& report) {
   cudaStream_t stream = nullptr;
   Check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
   for (const std::uint32_t tokens : {1U, 64U, 2048U, kTokensMax}) {
-    const Timing timing = Time(stream, options.repeats, [&](std::uint32_t i) {
+    const Timing timing = TimeInGraph(stream, options.repeats, 16, [&](std::uint32_t i) {
       const Status status = hasher.value()->HashOnStream(
           i % 2,
           {.ids = reinterpret_cast<std::int32_t*>(memory),

@@ -93,6 +93,73 @@ class Outputs {
   std::vector<std::vector<HbmOutput>> sets_;
 };
 
+/// Sums over layers and orders.
+struct TierCounts {
+  std::uint64_t groups = 0;
+  std::uint64_t hits = 0;
+  std::uint64_t staged = 0;
+  std::uint64_t device_reads = 0;
+
+  static TierCounts Of(HbmTier& tier, const Store& store) {
+    TierCounts counts;
+    for (const HbmOrderStats& order : tier.Stats().orders) {
+      counts.groups += order.groups;
+      counts.hits += order.hits;
+      counts.staged += order.staged;
+    }
+    counts.device_reads = store.Stats().device_reads;
+    return counts;
+  }
+  friend TierCounts operator-(const TierCounts& a, const TierCounts& b) {
+    return {.groups = a.groups - b.groups,
+            .hits = a.hits - b.hits,
+            .staged = a.staged - b.staged,
+            .device_reads = a.device_reads - b.device_reads};
+  }
+};
+
+/// Batches through the tier, kInFlight of them at a time.
+class TierReplay {
+ public:
+  TierReplay(HbmTier& tier, const Store& store) : tier_(tier), outputs_(store) {
+    Check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
+  }
+  ~TierReplay() { (void)cudaStreamDestroy(stream_); }
+  TierReplay(const TierReplay&) = delete;
+  TierReplay& operator=(const TierReplay&) = delete;
+
+  /// Tokens [begin, end), and their end on the device. Returns seconds.
+  double Run(const std::vector<std::int32_t>& tokens, std::size_t begin, std::size_t end) {
+    const auto start = std::chrono::steady_clock::now();
+    for (std::size_t first = begin; first < end; first += kBatchTokens) {
+      if (flights_.size() == kInFlight) Finish();
+      const TokenRun run = BatchOf(tokens, first);
+      Result<HbmTicket> ticket =
+          tier_.StartOnStream({&run, 1}, outputs_[first / kBatchTokens], stream_);
+      if (!ticket.ok()) MustBe(std::move(ticket).TakeStatus());
+      cudaEvent_t event = nullptr;
+      Check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
+      Check(cudaEventRecord(event, stream_), "cudaEventRecord");
+      flights_.emplace_back(std::move(ticket).value(), event);
+    }
+    while (!flights_.empty()) Finish();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
+ private:
+  void Finish() {
+    Check(cudaEventSynchronize(flights_.front().second), "the end of a batch");
+    Check(cudaEventDestroy(flights_.front().second), "cudaEventDestroy");
+    flights_.pop_front();
+  }
+
+  HbmTier& tier_;
+  const Outputs outputs_;
+  cudaStream_t stream_ = nullptr;
+  std::deque<std::pair<HbmTicket, cudaEvent_t>> flights_;
+};
+
+/// The trace's first half warms, the second is measured.
 void ReplayTier(const char* name, const GpuBenchOptions& options, std::uint64_t hbm_bytes,
                 Store& store, const std::vector<std::int32_t>& tokens, Report& report) {
   HbmOptions hbm;
@@ -102,50 +169,26 @@ void ReplayTier(const char* name, const GpuBenchOptions& options, std::uint64_t 
   hbm.tickets_max = kInFlight + 1;
   Result<std::unique_ptr<HbmTier>> tier = HbmTier::Open(store, hbm);
   if (!tier.ok()) MustBe(std::move(tier).TakeStatus());
-  const Outputs outputs(store);
-  cudaStream_t stream = nullptr;
-  Check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
-  std::deque<std::pair<HbmTicket, cudaEvent_t>> flights;
-  const auto finish = [&] {
-    Check(cudaEventSynchronize(flights.front().second), "the end of a batch");
-    Check(cudaEventDestroy(flights.front().second), "cudaEventDestroy");
-    flights.pop_front();
-  };
-  const auto start = std::chrono::steady_clock::now();
-  for (std::size_t first = 0; first < tokens.size(); first += kBatchTokens) {
-    if (flights.size() == kInFlight) finish();
-    const TokenRun run = BatchOf(tokens, first);
-    Result<HbmTicket> ticket =
-        tier.value()->StartOnStream({&run, 1}, outputs[first / kBatchTokens], stream);
-    if (!ticket.ok()) MustBe(std::move(ticket).TakeStatus());
-    cudaEvent_t event = nullptr;
-    Check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
-    Check(cudaEventRecord(event, stream), "cudaEventRecord");
-    flights.emplace_back(std::move(ticket).value(), event);
-  }
-  while (!flights.empty()) finish();
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  const HbmStats stats = tier.value()->Stats();
-  std::uint64_t groups = 0;
-  std::uint64_t hits = 0;
-  std::uint64_t staged = 0;
-  for (const HbmOrderStats& order : stats.orders) {
-    groups += order.groups;
-    hits += order.hits;
-    staged += order.staged;
-  }
-  const StoreStats store_stats = store.Stats();
-  const double count = static_cast<double>(tokens.size());
-  report.Add("trace_replay",
-             {{"how", name},
-              {"tokens", tokens.size()},
-              {"hbm_bytes", hbm_bytes},
-              {"dram_bytes", options.dram_budget_bytes},
-              {"tokens_per_s", count / seconds.count()},
-              {"pcie_bytes_per_token", static_cast<double>(staged * stats.slot_size_bytes) / count},
-              {"hbm_hit_rate", static_cast<double>(hits) / static_cast<double>(groups)},
-              {"device_reads", store_stats.device_reads}});
-  Check(cudaStreamDestroy(stream), "cudaStreamDestroy");
+  TierReplay replay(*tier.value(), store);
+  const std::size_t middle = tokens.size() / 2 / kBatchTokens * kBatchTokens;
+  const double warm_seconds = replay.Run(tokens, 0, middle);
+  const TierCounts before = TierCounts::Of(*tier.value(), store);
+  const double seconds = replay.Run(tokens, middle, tokens.size());
+  const TierCounts counts = TierCounts::Of(*tier.value(), store) - before;
+  const auto count = static_cast<double>(tokens.size() - middle);
+  const std::uint32_t slot_bytes = tier.value()->Stats().slot_size_bytes;
+  report.Add(
+      "trace_replay",
+      {{"how", name},
+       {"warm_tokens", middle},
+       {"warm_tokens_per_s", static_cast<double>(middle) / warm_seconds},
+       {"tokens", tokens.size() - middle},
+       {"hbm_bytes", hbm_bytes},
+       {"dram_bytes", options.dram_budget_bytes},
+       {"tokens_per_s", count / seconds},
+       {"pcie_bytes_per_token", static_cast<double>(counts.staged * slot_bytes) / count},
+       {"hbm_hit_rate", static_cast<double>(counts.hits) / static_cast<double>(counts.groups)},
+       {"device_reads_per_token", static_cast<double>(counts.device_reads) / count}});
 }
 
 /// All rows of a layer in pinned memory, as the generator makes them.

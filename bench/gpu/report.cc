@@ -42,6 +42,38 @@ Timing Time(cudaStream_t stream, std::uint32_t repeats,
           .p90_us = times_us[times_us.size() * 9 / 10]};
 }
 
+Timing TimeInGraph(cudaStream_t stream, std::uint32_t repeats, std::uint32_t count,
+                   const std::function<void(std::uint32_t)>& run) {
+  const BenchGraph graph(stream, [&] {
+    for (std::uint32_t i = 0; i < count; ++i) run(i);
+  });
+  Timing timing = Time(stream, repeats, [&](std::uint32_t) { graph.Launch(stream); });
+  for (double* const us : {&timing.median_us, &timing.p10_us, &timing.p90_us}) *us /= count;
+  return timing;
+}
+
+BenchGraph::BenchGraph(cudaStream_t stream, const std::function<void()>& enqueue) {
+  cudaGraph_t graph = nullptr;
+  Check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
+  enqueue();
+  Check(cudaStreamEndCapture(stream, &graph), "capture");
+  Check(cudaGraphInstantiate(&executable_, graph, 0), "cudaGraphInstantiate");
+  Check(cudaGraphDestroy(graph), "cudaGraphDestroy");
+}
+
+BenchGraph::~BenchGraph() {
+  (void)cudaGraphExecDestroy(executable_);
+}
+
+void BenchGraph::Launch(cudaStream_t stream) const {
+  Check(cudaGraphLaunch(executable_, stream), "cudaGraphLaunch");
+}
+
+double MeasureEmptyGraph(cudaStream_t stream) {
+  const BenchGraph graph(stream, [&] { LaunchNothing(stream); });
+  return Time(stream, 500, [&](std::uint32_t) { graph.Launch(stream); }).median_us;
+}
+
 Limits MeasureLimits(cudaStream_t stream) {
   constexpr std::uint64_t kBytes = std::uint64_t{1} << 29;
   Limits limits;
@@ -69,17 +101,7 @@ Limits MeasureLimits(cudaStream_t stream) {
   Check(cudaFree(to), "cudaFree");
   Check(cudaFreeHost(pinned), "cudaFreeHost");
 
-  cudaGraph_t graph = nullptr;
-  cudaGraphExec_t executable = nullptr;
-  Check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
-  LaunchNothing(stream);
-  Check(cudaStreamEndCapture(stream, &graph), "capture");
-  Check(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
-  limits.empty_graph_us = Time(stream, 500, [&](std::uint32_t) {
-                            Check(cudaGraphLaunch(executable, stream), "cudaGraphLaunch");
-                          }).median_us;
-  Check(cudaGraphExecDestroy(executable), "cudaGraphExecDestroy");
-  Check(cudaGraphDestroy(graph), "cudaGraphDestroy");
+  limits.empty_graph_us = MeasureEmptyGraph(stream);
   return limits;
 }
 

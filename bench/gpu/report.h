@@ -24,6 +24,24 @@ struct Timing {
 [[nodiscard]] Timing Time(cudaStream_t stream, std::uint32_t repeats,
                           const std::function<void(std::uint32_t)>& run);
 
+/// The same of each of `count` runs that a graph holds, one after another: without what the
+/// host takes to launch them, which is more than some of them take.
+[[nodiscard]] Timing TimeInGraph(cudaStream_t stream, std::uint32_t repeats, std::uint32_t count,
+                                 const std::function<void(std::uint32_t)>& run);
+
+/// A graph of what `enqueue` puts on `stream`.
+class BenchGraph {
+ public:
+  BenchGraph(cudaStream_t stream, const std::function<void()>& enqueue);
+  ~BenchGraph();
+  BenchGraph(const BenchGraph&) = delete;
+  BenchGraph& operator=(const BenchGraph&) = delete;
+  void Launch(cudaStream_t stream) const;
+
+ private:
+  cudaGraphExec_t executable_ = nullptr;
+};
+
 /// What this run can do at most, measured in it.
 struct Limits {
   double copy_gbps = 0;         ///< Device to device, bytes read and written.
@@ -31,6 +49,8 @@ struct Limits {
   double empty_graph_us = 0;    ///< A graph of one empty kernel, launched.
 };
 [[nodiscard]] Limits MeasureLimits(cudaStream_t stream);
+/// Limits::empty_graph_us, as it is now: it drifts by some tenths of a microsecond.
+[[nodiscard]] double MeasureEmptyGraph(cudaStream_t stream);
 
 /// The results: printed as they come, a line each, and kept for the JSON file.
 class Report {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <utility>
 
 #include "base/prng.h"
@@ -34,8 +35,8 @@ GatherRig::GatherRig(std::uint64_t slab_bytes, std::uint64_t pinned_bytes)
       slot_count_(slab_bytes / kGroupBytes),
       pinned_count_(pinned_bytes / kGroupBytes) {
   slots_ = Must(device_->AllocateDevice(slot_count_ * kGroupBytes));
-  output_ = Must(device_->AllocateDevice(std::uint64_t{kTokensMax} * kOrders * kHeads * 512));
-  arrivals_ = Must(device_->AllocateDevice(64));
+  output_ = Must(device_->AllocateDevice(2 * kOutputBytes));
+  arrivals_ = Must(device_->AllocateDevice(kSets * 64));
   rows_ = Must(device_->AllocateDevice(std::uint64_t{kSets} * kTokensMax * kOrders * kHeads *
                                        sizeof(std::uint32_t)));
   pinned_ = Must(device_->AllocateMapped(pinned_count_ * kGroupBytes));
@@ -66,19 +67,23 @@ void GatherRig::Draw(std::uint32_t token_count, HbmFormat format, GroupsFrom fro
   std::vector<std::uint32_t> rows(group_count * kHeads);
   for (std::uint32_t set = 0; set < kSets; ++set) {
     std::byte* const at = sets_.host + set * kSetBytes;
-    auto* const places = reinterpret_cast<GroupSource*>(at + 256);
+    auto* const places = reinterpret_cast<GroupSource*>(at + kPlacesAt);
     for (std::uint64_t i = 0; i < group_count; ++i) {
       const auto source = static_cast<std::uint32_t>(prng.Below(source_count));
       places[i] = {.source = from == GroupsFrom::kHbm ? source : GroupSource::kStaged | source};
       if (fill) places[i].fill_slot = static_cast<std::uint32_t>(prng.Below(slot_count_));
     }
-    *reinterpret_cast<BatchHeader*>(at) = {.sequence = set + 1,
-                                           .token_count = token_count,
-                                           .rows = output_,
-                                           .scales = format == HbmFormat::kRowsAndScales
-                                                         ? output_ + group_count * kHeads * 256
-                                                         : nullptr};
-    *reinterpret_cast<std::uint32_t*>(at + 64) = 1;
+    std::byte* const output = output_ + set % 2 * kOutputBytes;
+    const BatchHeader header = {.sequence = set + 1,
+                                .token_count = token_count,
+                                .rows = output,
+                                .scales = format == HbmFormat::kRowsAndScales
+                                              ? output + group_count * kHeads * 256
+                                              : nullptr};
+    for (std::uint32_t i = 0; i < kHeaders; ++i) {
+      std::memcpy(at + i * GatherArguments::kHeaderStrideBytes, &header, sizeof(header));
+    }
+    *reinterpret_cast<std::uint32_t*>(at + kFlagAt) = 1;
     for (std::uint32_t& row : rows) {
       row = static_cast<std::uint32_t>(prng.Below(source_count * kHeads));
     }
@@ -88,24 +93,28 @@ void GatherRig::Draw(std::uint32_t token_count, HbmFormat format, GroupsFrom fro
   }
 }
 
-GatherArguments GatherRig::Arguments(std::uint32_t set) const {
-  std::byte* const at = sets_.device + set % kSets * kSetBytes;
-  return {.header = reinterpret_cast<const BatchHeader*>(at),
-          .groups = reinterpret_cast<const GroupSource*>(at + 256),
+GatherArguments GatherRig::Arguments(std::uint32_t set, bool waits) const {
+  set %= kSets;
+  std::byte* const at = sets_.device + set * kSetBytes;
+  return {.headers = at,
+          .groups = reinterpret_cast<const GroupSource*>(at + kPlacesAt),
+          .flag = waits ? reinterpret_cast<const std::uint32_t*>(at + kFlagAt) : nullptr,
           .slots = slots_,
           .staging = pinned_.device,
-          .done = reinterpret_cast<std::uint32_t*>(at + 128),
-          .arrivals = reinterpret_cast<std::uint32_t*>(arrivals_),
+          .done = reinterpret_cast<std::uint32_t*>(at + kDoneAt),
+          .arrivals = reinterpret_cast<std::uint32_t*>(arrivals_ + set * 64),
           .shape = {.format = RowFormat::kE4M3Block32, .value_count = 256},
           .format = format_,
           .order_count = kOrders,
           .rows_per_group = kHeads,
           .slot_size_bytes = kGroupBytes,
-          .token_capacity = token_count_};
+          .token_capacity = token_count_,
+          .header_count = kHeaders,
+          .begins_early = true};
 }
 
-void GatherRig::Gather(std::uint32_t set, cudaStream_t stream) const {
-  Must(device_->Gather(Arguments(set), HbmStream{stream}));
+void GatherRig::Gather(std::uint32_t set, cudaStream_t stream, bool waits) const {
+  Must(device_->Gather(Arguments(set, waits), HbmStream{stream}));
 }
 
 void GatherRig::GatherRows(std::uint32_t set, cudaStream_t stream) const {
@@ -116,8 +125,8 @@ void GatherRig::GatherRows(std::uint32_t set, cudaStream_t stream) const {
 }
 
 Mapped<std::uint32_t> GatherRig::flag() const {
-  return {reinterpret_cast<std::uint32_t*>(sets_.host + 64),
-          reinterpret_cast<std::uint32_t*>(sets_.device + 64)};
+  return {reinterpret_cast<std::uint32_t*>(sets_.host + kFlagAt),
+          reinterpret_cast<std::uint32_t*>(sets_.device + kFlagAt)};
 }
 
 }  // namespace tiercel::bench

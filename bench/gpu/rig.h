@@ -29,30 +29,38 @@ class GatherRig {
 
   /// Draws the places of all sets. `fill`: staged groups also go to slots.
   void Draw(std::uint32_t token_count, HbmFormat format, GroupsFrom from, bool fill = false);
-  /// The launch of a set, for both halves of a decode step: two layers.
-  [[nodiscard]] GatherArguments Arguments(std::uint32_t set) const;
-  void Gather(std::uint32_t set, cudaStream_t stream) const;
+  /// The launch of a set, as in a graph. `waits`: the gather itself looks at the flag.
+  [[nodiscard]] GatherArguments Arguments(std::uint32_t set, bool waits = false) const;
+  void Gather(std::uint32_t set, cudaStream_t stream, bool waits = false) const;
   /// The baseline over the same bytes: as many single rows, drawn alike.
   void GatherRows(std::uint32_t set, cudaStream_t stream) const;
   [[nodiscard]] Mapped<std::uint32_t> flag() const;
   [[nodiscard]] HbmDevice& device() const noexcept { return *device_; }
   [[nodiscard]] std::byte* slots() const noexcept { return slots_; }
+  [[nodiscard]] std::byte* output() const noexcept { return output_; }
   [[nodiscard]] const MappedMemory& pinned() const noexcept { return pinned_; }
   [[nodiscard]] std::uint64_t slot_count() const noexcept { return slot_count_; }
   [[nodiscard]] std::uint64_t pinned_count() const noexcept { return pinned_count_; }
 
  private:
-  static constexpr std::uint32_t kTokensMax = 2048;
+  static constexpr std::uint32_t kTokensMax = 8192;
+  // Headers, flag, `done`, places.
+  static constexpr std::uint32_t kHeaders = 32;
+  static constexpr std::uint64_t kFlagAt = kHeaders * GatherArguments::kHeaderStrideBytes;
+  static constexpr std::uint64_t kDoneAt = kFlagAt + GatherArguments::kHeaderStrideBytes;
+  static constexpr std::uint64_t kPlacesAt = kDoneAt + GatherArguments::kHeaderStrideBytes;
   static constexpr std::uint64_t kSetBytes =
-      256 + std::uint64_t{kTokensMax} * kOrders * sizeof(GroupSource);
+      kPlacesAt + std::uint64_t{kTokensMax} * kOrders * sizeof(GroupSource);
+  /// Of the outputs of two layers, which run beside each other.
+  static constexpr std::uint64_t kOutputBytes = std::uint64_t{kTokensMax} * kOrders * kHeads * 512;
 
   std::unique_ptr<HbmDevice> device_;
   std::uint64_t slot_count_;
   std::uint64_t pinned_count_;
   std::byte* slots_ = nullptr;
   std::byte* output_ = nullptr;
-  std::byte* arrivals_ = nullptr;
-  std::byte* rows_ = nullptr;  ///< Row numbers of the baseline, shape [kSets, rows].
+  std::byte* arrivals_ = nullptr;  ///< Shape [kSets], 64 bytes each.
+  std::byte* rows_ = nullptr;      ///< Row numbers of the baseline, shape [kSets, rows].
   MappedMemory pinned_;
   MappedMemory sets_;
   std::uint32_t token_count_ = 0;

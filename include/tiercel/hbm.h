@@ -22,9 +22,10 @@ enum class HbmUpload : std::uint8_t {
   /// The gather kernel, which reads the group from mapped host memory anyhow, writes it to
   /// the slot as well: each missed group crosses PCIe once.
   kWithGather,
-  /// Copy engines move it on a stream of the tier's own: it crosses PCIe twice, and takes
-  /// no multiprocessor.
-  kCopyEngine,
+  /// A kernel of its own copies it, on a stream of the tier's: it crosses PCIe twice, and the
+  /// gather has less to write. (Copy engines take over 1 us a group: no choice for groups of
+  /// 2 KB.)
+  kOwnStream,
 };
 
 /// Where a group is that HBM has fetched from disk.
@@ -46,6 +47,11 @@ enum class FlagWait : std::uint8_t {
   /// does not capture it, kKernel all the same.
   kStreamValue,
   kKernel,  ///< One thread that looks at the flag and sleeps up to 1 us in between.
+  /// In lanes of up to 64 groups (21 tokens of three orders) the gather itself waits: some
+  /// 3 us less a layer than kStreamValue, which is what all others get. A gather that waits
+  /// takes the room of up to four blocks on multiprocessors from a model whose kernels need all
+  /// of one: for stores whose misses are in DRAM, not for waits for a disk.
+  kInGather,
 };
 
 /// What a gather writes for each row.

@@ -175,7 +175,8 @@ std::vector<float> OnGpu(const Sample& sample, const std::vector<Ranges>& batche
   return result;
 }
 
-void ExpectClose(const std::vector<float>& found, const std::vector<float>& wanted) {
+void ExpectClose(const std::vector<float>& found, const std::vector<float>& wanted,
+                 FusionRounding rounding) {
   ASSERT_EQ(found.size(), wanted.size());
   double worst = 0;
   for (std::size_t i = 0; i < found.size(); ++i) {
@@ -183,17 +184,20 @@ void ExpectClose(const std::vector<float>& found, const std::vector<float>& want
     worst = std::max(worst, std::fabs(static_cast<double>(found[i] - wanted[i])) / scale);
   }
   EXPECT_LT(worst, kTolerance);
-  EXPECT_GT(worst, 0);  // bf16 and float32 are never all the same.
+  // bf16 and float32 are never all the same; with V4.1's rounding points both are bf16.
+  if (rounding == FusionRounding::kNone) {
+    EXPECT_GT(worst, 0);
+  }
 }
 
 void CheckForm(RecipeKind kind, FusionRounding rounding) {
   for (std::uint64_t seed = 1; seed <= 3; ++seed) {
     SCOPED_TRACE(::testing::Message() << Name(kind) << " seed " << seed);
     const Sample sample(kind, rounding, seed);
-    ExpectClose(OnGpu(sample, {{{0, 13}, {13, kTokens}}}), sample.wanted);
+    ExpectClose(OnGpu(sample, {{{0, 13}, {13, kTokens}}}), sample.wanted, rounding);
     // In parts, the sequences side by side: their histories are carried on.
     ExpectClose(OnGpu(sample, {{{0, 5}, {13, 14}}, {{5, 6}, {14, 30}}, {{6, 13}, {30, kTokens}}}),
-                sample.wanted);
+                sample.wanted, rounding);
   }
 }
 

@@ -81,6 +81,7 @@ struct Side {
   }
 
   void Run(std::uint32_t sequence, std::uint32_t token_count, std::uint32_t multiprocessors_max) {
+    const bool by_value = sequence % 2 == 0;
     auto* const header = reinterpret_cast<BatchHeader*>(mapped.host);
     *header = {.sequence = sequence,
                .token_count = token_count,
@@ -90,7 +91,8 @@ struct Side {
     const std::uint64_t values = std::uint64_t{c.tokens} * kOrders * c.heads * c.shape.value_count;
     if (c.format == HbmFormat::kRowsAndScales) header->scales = header->rows + values;
     const GatherArguments arguments = {
-        .header = reinterpret_cast<BatchHeader*>(mapped.device),
+        .headers = by_value ? nullptr : mapped.device,
+        .batch = by_value ? *header : BatchHeader{},
         .groups = reinterpret_cast<GroupSource*>(mapped.device + kPlacesAt),
         .slots = slots,
         .staging = staging.device,
@@ -102,7 +104,8 @@ struct Side {
         .rows_per_group = c.heads,
         .slot_size_bytes = slot_bytes,
         .token_capacity = c.tokens,
-        .multiprocessors_max = multiprocessors_max};
+        .multiprocessors_max = multiprocessors_max,
+        .begins_early = true};
     const Status status = device.Gather(arguments, stream);
     ASSERT_TRUE(status.ok()) << status.ToString();
     const Status ended = device.Synchronize();

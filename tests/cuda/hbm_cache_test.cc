@@ -92,9 +92,9 @@ TEST_P(HbmFormats, ABatchIsTheStoresBytesMissedThenHit) {
 INSTANTIATE_TEST_SUITE_P(
     All, HbmFormats,
     ::testing::Values(Case{{}, HbmFormat::kStored, HbmUpload::kWithGather},
-                      Case{{}, HbmFormat::kStored, HbmUpload::kCopyEngine},
+                      Case{{}, HbmFormat::kStored, HbmUpload::kOwnStream},
                       Case{{}, HbmFormat::kRowsAndScales, HbmUpload::kWithGather},
-                      Case{{}, HbmFormat::kBf16, HbmUpload::kCopyEngine},
+                      Case{{}, HbmFormat::kBf16, HbmUpload::kOwnStream},
                       Case{{.like = CheckpointModel::kQwen38FlashNext, .fp8 = true},
                            HbmFormat::kBf16,
                            HbmUpload::kWithGather},

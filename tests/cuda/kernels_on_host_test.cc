@@ -31,6 +31,7 @@ using testing::RunOnHost;
 constexpr std::uint32_t kHostOrders = 3;
 constexpr std::uint32_t kHostSlots = 32;
 constexpr std::uint32_t kHostStaged = 16;
+constexpr std::uint32_t kHostHeaders = 3;
 
 struct HostCase {
   RowShape shape;
@@ -38,7 +39,10 @@ struct HostCase {
   std::uint32_t heads = 8;
   std::uint32_t shift_bytes = 0;
   std::uint32_t tokens = 9;
-  std::uint32_t blocks = 2;  ///< Fewer than the groups fill: blocks go round.
+  std::uint32_t blocks = 2;
+  std::uint32_t header_count = 0;
+  bool waits = false;  ///< For a flag, which is set.
+  std::uint32_t warps = kWarpsPerBlock;
 };
 
 /// Memory of one gather; the fake GPU's, which looks where accesses go.
@@ -51,24 +55,31 @@ struct HostGather {
     slots = device.AllocateDevice(kHostSlots * slot_bytes).value();
     out = device.AllocateDevice(out_bytes).value();
     staging = device.AllocateDevice(64 + kHostStaged * group).value();
+    headers = device.AllocateDevice(kHostHeaders * GatherArguments::kHeaderStrideBytes).value();
     words = reinterpret_cast<std::uint32_t*>(device.AllocateDevice(64).value());
     places.resize(std::size_t{c.tokens} * kHostOrders);
   }
   void Free(FakeHbmDevice& device) const {
-    for (std::byte* memory : {slots, out, staging, reinterpret_cast<std::byte*>(words)}) {
+    for (std::byte* memory : {slots, out, staging, headers, reinterpret_cast<std::byte*>(words)}) {
       device.FreeDevice(memory);
     }
   }
   [[nodiscard]] GatherArguments Arguments(const HostCase& c) {
-    header = {.sequence = 7,
-              .token_count = c.tokens - 1,
-              .staging_offset_bytes = 64,
-              .rows = out + c.shift_bytes};
+    BatchHeader header = {.sequence = 7,
+                          .token_count = c.tokens - 1,
+                          .staging_offset_bytes = 64,
+                          .rows = out + c.shift_bytes};
     const std::uint64_t values =
         std::uint64_t{c.tokens} * kHostOrders * c.heads * c.shape.value_count;
     if (c.format == HbmFormat::kRowsAndScales) header.scales = header.rows + values;
-    return {.header = &header,
+    for (std::uint32_t i = 0; i < c.header_count; ++i) {
+      std::memcpy(headers + i * GatherArguments::kHeaderStrideBytes, &header, sizeof(header));
+    }
+    words[2] = 1;
+    return {.headers = c.header_count > 0 ? headers : nullptr,
+            .batch = c.header_count > 0 ? BatchHeader{} : header,
             .groups = places.data(),
+            .flag = c.waits ? words + 2 : nullptr,
             .slots = slots,
             .staging = staging,
             .done = words,
@@ -78,14 +89,15 @@ struct HostGather {
             .order_count = kHostOrders,
             .rows_per_group = c.heads,
             .slot_size_bytes = slot_bytes,
-            .token_capacity = c.tokens};
+            .token_capacity = c.tokens,
+            .header_count = std::max(c.header_count, 1U)};
   }
 
-  BatchHeader header;
   std::vector<GroupSource> places;
   std::byte* slots = nullptr;
   std::byte* out = nullptr;
   std::byte* staging = nullptr;
+  std::byte* headers = nullptr;
   std::uint32_t* words = nullptr;
   std::uint32_t slot_bytes = 0;
   std::uint64_t out_bytes = 0;
@@ -137,7 +149,7 @@ void ExpectKernelIsRight(const HostCase& c, std::uint64_t seed) {
   ASSERT_TRUE(device.Gather(expected.Arguments(c), stream).ok());
   ASSERT_TRUE(device.Synchronize().ok());
   const GatherArguments arguments = found.Arguments(c);
-  RunOnHost(c.blocks, kBlockThreads, [&arguments] {
+  RunOnHost(c.blocks, c.warps * kWarpThreads, [&arguments] {
     GatherKernel<kFormat, kRow>(arguments, arguments.shape.row_size_bytes());
   });
   EXPECT_EQ(found.words[0], 7U) << "the end was not told";
@@ -166,6 +178,21 @@ TEST(GatherKernelOnHost, StoredRows) {
   run({.shape = kHostV41, .format = HbmFormat::kStored, .shift_bytes = 1});
   run({.shape = kHostV41, .format = HbmFormat::kStored, .heads = 1});
   run({.shape = kHostV41, .format = HbmFormat::kStored, .tokens = 1, .blocks = 1});
+  // Blocks go round; and they share headers.
+  run({.shape = kHostV41, .format = HbmFormat::kStored, .tokens = 20, .header_count = 1});
+  run({.shape = kHostV41,
+       .format = HbmFormat::kStored,
+       .tokens = 20,
+       .blocks = 4,
+       .header_count = kHostHeaders});
+  // A decode step's: few warps, which wait.
+  run({.shape = kHostV41,
+       .format = HbmFormat::kStored,
+       .tokens = 2,
+       .blocks = 1,
+       .header_count = 1,
+       .waits = true,
+       .warps = 3});
   run({.shape = {.format = kBlock32, .value_count = 32}, .format = HbmFormat::kStored, .heads = 3});
 }
 

@@ -14,7 +14,7 @@
 namespace tiercel::testing {
 namespace {
 
-constexpr std::uint64_t kLineBytes = 64;
+constexpr std::uint64_t kLineBytes = 128;
 
 std::atomic_ref<std::uint32_t> Word(std::uint32_t* word) noexcept {
   return std::atomic_ref<std::uint32_t>(*word);
@@ -25,6 +25,7 @@ std::atomic_ref<std::uint32_t> Word(std::uint32_t* word) noexcept {
 struct FakeHbmDevice::Event {
   std::uint64_t recorded = 0;  ///< RecordEvent() calls.
   std::uint64_t ended = 0;     ///< The last one that has run.
+  std::weak_ptr<Graph> graph;  ///< The last one was captured into.
 };
 
 struct FakeHbmDevice::Work {
@@ -39,6 +40,7 @@ struct FakeHbmDevice::Work {
   std::uint32_t change_count = 0;
   Event* event = nullptr;
   std::uint64_t generation = 0;
+  Stream* stream = nullptr;  ///< Of a graph's: where it was captured.
   // Of a gather that is under way.
   bool begun = false;
   BatchHeader header{};
@@ -46,7 +48,9 @@ struct FakeHbmDevice::Work {
 };
 
 struct FakeHbmDevice::Graph {
+  Stream* root = nullptr;
   std::vector<Work> work;
+  std::vector<Stream*> streams;  ///< That are being captured.
 };
 
 struct FakeHbmDevice::Stream {
@@ -83,6 +87,10 @@ FakeHbmDevice::Stream* FakeHbmDevice::PickStream() {
     oldest = std::min(oldest, head.order);
     if (head.kind == Work::Kind::kWaitFlag &&
         Word(head.flag).load(std::memory_order_acquire) == 0) {
+      continue;
+    }
+    if (head.kind == Work::Kind::kGather && head.gather.flag != nullptr &&
+        Word(const_cast<std::uint32_t*>(head.gather.flag)).load(std::memory_order_acquire) == 0) {
       continue;
     }
     if (head.kind == Work::Kind::kWaitEvent && head.event->ended < head.generation) continue;
@@ -169,7 +177,7 @@ bool FakeHbmDevice::RunPiece(Work& work, std::uint64_t random) {
   const GatherArguments& arguments = work.gather;
   if (!work.begun) {
     work.begun = true;
-    work.header = *arguments.header;
+    work.header = arguments.FirstHeader();
     TIERCEL_CHECK(work.header.token_count <= arguments.token_capacity);
     work.left.resize(std::uint64_t{work.header.token_count} * arguments.order_count);
     std::iota(work.left.begin(), work.left.end(), 0);
@@ -265,26 +273,48 @@ std::size_t FakeHbmDevice::pending_count() {
 
 void FakeHbmDevice::BeginCapture(HbmStream stream) {
   MutexLock lock(mutex_);
-  static_cast<Stream*>(stream.handle)->capture = std::make_shared<Graph>();
+  auto graph = std::make_shared<Graph>();
+  graph->root = static_cast<Stream*>(stream.handle);
+  graph->streams.push_back(graph->root);
+  graph->root->capture = std::move(graph);
 }
 
 std::shared_ptr<FakeHbmDevice::Graph> FakeHbmDevice::EndCapture(HbmStream stream) {
   MutexLock lock(mutex_);
-  return std::exchange(static_cast<Stream*>(stream.handle)->capture, nullptr);
+  std::shared_ptr<Graph> graph = static_cast<Stream*>(stream.handle)->capture;
+  // As in CUDA, what was forked must have been joined: its last word is an event that the root
+  // waits for, itself or by way of others.
+  for (Stream* const member : graph->streams) {
+    const auto last = std::find_if(graph->work.rbegin(), graph->work.rend(),
+                                   [&](const Work& work) { return work.stream == member; });
+    TIERCEL_CHECK(member == graph->root || last->kind == Work::Kind::kRecordEvent);
+    member->capture = nullptr;
+  }
+  graph->streams.clear();
+  return graph;
 }
 
 void FakeHbmDevice::Launch(const std::shared_ptr<Graph>& graph, HbmStream stream) {
   MutexLock lock(mutex_);
-  for (const Work& work : graph->work) Enqueue(stream, work);
+  for (const Work& work : graph->work) {
+    Enqueue(work.stream == graph->root ? stream : HbmStream{work.stream}, work);
+  }
 }
 
 void FakeHbmDevice::Enqueue(HbmStream stream, Work work) {
   auto& target = *static_cast<Stream*>(stream.handle);
+  if (target.capture == nullptr && work.kind == Work::Kind::kWaitEvent) {
+    // Who waits for an event of a capture is captured too.
+    const std::shared_ptr<Graph> graph = work.event->graph.lock();
+    if (graph != nullptr && !graph->streams.empty()) {
+      target.capture = graph;
+      graph->streams.push_back(&target);
+    }
+  }
   if (target.capture != nullptr) {
-    // A graph is one stream here: its own events are in order, and say nothing outside.
-    const bool of_events =
-        work.kind == Work::Kind::kRecordEvent || work.kind == Work::Kind::kWaitEvent;
-    if (!of_events) target.capture->work.push_back(std::move(work));
+    work.stream = &target;
+    if (work.kind == Work::Kind::kRecordEvent) work.event->graph = target.capture;
+    target.capture->work.push_back(std::move(work));
     return;
   }
   if (work.kind == Work::Kind::kRecordEvent) work.generation = ++work.event->recorded;

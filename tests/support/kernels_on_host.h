@@ -35,6 +35,7 @@ struct Dim3 {
 inline thread_local Dim3 thread_index;
 inline thread_local Dim3 block_index;
 inline Dim3 grid_size;
+inline Dim3 block_size;
 inline std::unique_ptr<std::barrier<>> block_barrier;
 inline std::vector<std::unique_ptr<std::barrier<>>> warp_barriers;
 
@@ -42,6 +43,7 @@ inline std::vector<std::unique_ptr<std::barrier<>>> warp_barriers;
 
 #define threadIdx ::tiercel::testing::host_kernel::thread_index
 #define blockIdx ::tiercel::testing::host_kernel::block_index
+#define blockDim ::tiercel::testing::host_kernel::block_size
 #define gridDim ::tiercel::testing::host_kernel::grid_size
 
 struct alignas(8) uint2 {
@@ -74,6 +76,14 @@ inline unsigned long long atomicAdd(unsigned long long* word, unsigned long long
 inline std::uint32_t atomicExch(std::uint32_t* word, std::uint32_t value) {
   return std::atomic_ref<std::uint32_t>(*word).exchange(value);
 }
+/// Up to `last`, then 0 again.
+inline std::uint32_t atomicInc(std::uint32_t* word, std::uint32_t last) {
+  std::uint32_t before = std::atomic_ref<std::uint32_t>(*word).load();
+  while (!std::atomic_ref<std::uint32_t>(*word).compare_exchange_weak(
+      before, before >= last ? 0 : before + 1)) {
+  }
+  return before;
+}
 inline std::uint32_t atomicCAS(std::uint32_t* word, std::uint32_t expected, std::uint32_t value) {
   std::atomic_ref<std::uint32_t>(*word).compare_exchange_strong(expected, value);
   return expected;
@@ -85,6 +95,7 @@ namespace tiercel::testing {
 template <typename Kernel>
 void RunOnHost(std::uint32_t block_count, std::uint32_t thread_count, const Kernel& kernel) {
   host_kernel::grid_size.x = block_count;
+  host_kernel::block_size.x = thread_count;
   host_kernel::block_barrier =
       std::make_unique<std::barrier<>>(static_cast<std::ptrdiff_t>(thread_count));
   host_kernel::warp_barriers.clear();
