@@ -12,22 +12,13 @@ __global__ void FlagWaitKernel(const std::uint32_t* flag) {
 }
 
 template <HbmFormat kFormat, RowFormat kRow>
-void Launch(const GatherArguments& arguments, std::uint32_t block_count,
-            cudaStream_t stream) noexcept {
+void Launch(const GatherLaunch& launch, std::uint32_t block_count, cudaStream_t stream) noexcept {
   // Small batches take no more threads than they have groups for.
-  const std::uint64_t groups = std::uint64_t{arguments.token_capacity} * arguments.order_count;
+  const GatherArguments& first = launch.layers[0];
+  const std::uint64_t groups = std::uint64_t{first.token_capacity} * first.order_count;
   const auto warps = static_cast<std::uint32_t>(groups < kWarpsPerBlock ? groups : kWarpsPerBlock);
-  // The next gather reads its header and places while this one writes its rows.
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = arguments.begins_early ? 1 : 0;
-  const cudaLaunchConfig_t config = {.gridDim = dim3(block_count),
-                                     .blockDim = dim3(warps * kWarpThreads),
-                                     .stream = stream,
-                                     .attrs = &attribute,
-                                     .numAttrs = 1};
-  (void)cudaLaunchKernelEx(&config, GatherKernel<kFormat, kRow>, arguments,
-                           arguments.shape.row_size_bytes());
+  GatherKernel<kFormat, kRow>
+      <<<block_count, warps * kWarpThreads, 0, stream>>>(launch, first.shape.row_size_bytes());
 }
 template <HbmFormat kFormat, RowFormat kRow>
 void Launch(const SlabGather& gather, std::uint32_t block_count, cudaStream_t stream) noexcept {
@@ -37,18 +28,18 @@ void Launch(const SlabGather& gather, std::uint32_t block_count, cudaStream_t st
 
 /// Launches the kernel of the output's format and, where values are looked at, of the rows'.
 template <typename Arguments>
-cudaError_t LaunchFormat(const Arguments& arguments, std::uint32_t block_count,
-                         cudaStream_t stream) noexcept {
+cudaError_t LaunchFormat(const Arguments& arguments, HbmFormat format, RowFormat row_format,
+                         std::uint32_t block_count, cudaStream_t stream) noexcept {
   constexpr RowFormat kAny = RowFormat::kE4M3Block32;
-  if (arguments.format == HbmFormat::kStored) {
+  if (format == HbmFormat::kStored) {
     Launch<HbmFormat::kStored, kAny>(arguments, block_count, stream);
     return cudaGetLastError();
   }
-  if (arguments.format == HbmFormat::kRowsAndScales) {
+  if (format == HbmFormat::kRowsAndScales) {
     Launch<HbmFormat::kRowsAndScales, kAny>(arguments, block_count, stream);
     return cudaGetLastError();
   }
-  switch (arguments.shape.format) {
+  switch (row_format) {
     case RowFormat::kE4M3Block32:
       Launch<HbmFormat::kBf16, RowFormat::kE4M3Block32>(arguments, block_count, stream);
       break;
@@ -83,37 +74,24 @@ std::uint32_t BlockCount(std::uint64_t group_count, std::uint32_t groups_per_blo
 
 }  // namespace
 
-cudaError_t LaunchGather(const GatherArguments& arguments, std::uint32_t multiprocessor_count,
-                         cudaStream_t stream) noexcept {
-  const std::uint64_t group_count = std::uint64_t{arguments.token_capacity} * arguments.order_count;
-  return LaunchFormat(
-      arguments,
-      BlockCount(group_count, kGroupsPerBlock, multiprocessor_count, arguments.multiprocessors_max),
-      stream);
+cudaError_t LaunchGather(std::span<const GatherArguments> layers,
+                         std::uint32_t multiprocessor_count, cudaStream_t stream) noexcept {
+  GatherLaunch launch;
+  std::copy(layers.begin(), layers.end(), launch.layers);
+  const GatherArguments& first = layers.front();
+  const std::uint64_t group_count = std::uint64_t{first.token_capacity} * first.order_count;
+  launch.blocks_per_layer =
+      BlockCount(group_count, kGroupsPerBlock, multiprocessor_count, first.multiprocessors_max);
+  return LaunchFormat(launch, first.format, first.shape.format,
+                      launch.blocks_per_layer * static_cast<std::uint32_t>(layers.size()), stream);
 }
 
 cudaError_t LaunchSlabGather(const SlabGather& gather, std::uint32_t multiprocessor_count,
                              cudaStream_t stream) noexcept {
-  return LaunchFormat(gather,
+  return LaunchFormat(gather, gather.format, gather.shape.format,
                       BlockCount(gather.group_count, kWarpsPerBlock, multiprocessor_count,
                                  gather.multiprocessors_max),
                       stream);
-}
-
-cudaError_t LaunchCopies(std::span<const HbmCopy> copies, std::uint64_t size_bytes,
-                         cudaStream_t stream) noexcept {
-  while (!copies.empty()) {
-    CopyBatch batch;
-    batch.count = static_cast<std::uint32_t>(
-        copies.size() < CopyBatch::kCopiesMax ? copies.size() : CopyBatch::kCopiesMax);
-    batch.size_bytes = static_cast<std::uint32_t>(size_bytes);
-    std::copy_n(copies.begin(), batch.count, batch.copies);
-    copies = copies.subspan(batch.count);
-    const std::uint32_t blocks = (batch.count + kWarpsPerBlock - 1) / kWarpsPerBlock;
-    CopyKernel<<<blocks, kBlockThreads, 0, stream>>>(batch);
-    if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
-  }
-  return cudaSuccess;
 }
 
 cudaError_t LaunchFlagWait(const std::uint32_t* flag, cudaStream_t stream) noexcept {

@@ -11,13 +11,14 @@
 
 namespace tiercel {
 
-/// Launches the gather of a batch on `stream` and returns what the launch said. What it
+/// Launches the gather of layers of a batch on `stream` and returns what the launch said. What it
 /// reads and writes: GatherArguments, BatchHeader, GroupSource.
 ///
 ///   multiprocessor_count  Of the device.
 ///
-/// REQUIRES: the shape is one, and the arguments' addresses are those of the stream's device.
-[[nodiscard]] cudaError_t LaunchGather(const GatherArguments& arguments,
+/// REQUIRES: as HbmDevice::Gather(); the shapes are ones, and the arguments' addresses are those
+/// of the stream's device.
+[[nodiscard]] cudaError_t LaunchGather(std::span<const GatherArguments> layers,
                                        std::uint32_t multiprocessor_count,
                                        cudaStream_t stream) noexcept;
 
@@ -26,11 +27,6 @@ namespace tiercel {
 [[nodiscard]] cudaError_t LaunchSlabGather(const SlabGather& gather,
                                            std::uint32_t multiprocessor_count,
                                            cudaStream_t stream) noexcept;
-
-/// Launches copies of `size_bytes` each, some 250 with each launch. Stops at the first launch
-/// that fails.
-[[nodiscard]] cudaError_t LaunchCopies(std::span<const HbmCopy> copies, std::uint64_t size_bytes,
-                                       cudaStream_t stream) noexcept;
 
 /// Launches one thread that waits until *flag is not 0. `flag` is mapped host memory.
 [[nodiscard]] cudaError_t LaunchFlagWait(const std::uint32_t* flag, cudaStream_t stream) noexcept;

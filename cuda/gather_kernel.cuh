@@ -200,14 +200,21 @@ __device__ void GatherGroup(const GatherArguments& arguments, const BatchHeader&
   WriteGroup<kFormat, kRow>(arguments, target, group, slot, row_size_bytes, room, thread);
 }
 
-/// The last block to come here tells the host that all is written.
-__device__ inline void Arrive(const GatherArguments& arguments, std::uint32_t sequence) {
+/// One launch: the layers' blocks, one layer's after the other's.
+struct GatherLaunch {
+  GatherArguments layers[kGatherLayersMax];
+  std::uint32_t blocks_per_layer = 0;
+};
+
+/// The last block of a layer to come here tells the host that all of it is written.
+__device__ inline void Arrive(const GatherArguments& arguments, std::uint32_t block_count,
+                              std::uint32_t sequence) {
   __syncthreads();
   if (threadIdx.x != 0) return;
-  if (gridDim.x > 1) {
+  if (block_count > 1) {
     __threadfence();
     // Wraps to 0, for the next launch.
-    if (atomicInc(arguments.arrivals, gridDim.x - 1) != gridDim.x - 1) return;
+    if (atomicInc(arguments.arrivals, block_count - 1) != block_count - 1) return;
   }
   __threadfence_system();
   *static_cast<volatile std::uint32_t*>(arguments.done) = sequence;
@@ -232,28 +239,14 @@ __device__ inline void AwaitFlag(const std::uint32_t* flag) {
 #endif
 }
 
-/// Where the launch allows it, a kernel begins while the one before it on the stream ends: what
-/// comes after this sees all that that one wrote.
-__device__ inline void AwaitEarlierKernel() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-/// Lets the next kernel on the stream begin, as far as there is room for it.
-__device__ inline void LetNextKernelBegin() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
-
 inline constexpr std::uint32_t kHeaderWords = sizeof(BatchHeader) / sizeof(std::uint64_t);
 
 /// What a thread reads of a header in memory (the first threads) and of places; null: nothing.
-__device__ inline const std::uint64_t* WordOf(const GatherArguments& arguments,
+__device__ inline const std::uint64_t* WordOf(const GatherArguments& arguments, std::uint32_t block,
                                               std::uint64_t first_group, std::uint32_t number) {
   if (number < kHeaderWords) {
     if (arguments.headers == nullptr) return nullptr;
-    const std::uint32_t copy = blockIdx.x % arguments.header_count;
+    const std::uint32_t copy = block % arguments.header_count;
     return reinterpret_cast<const std::uint64_t*>(arguments.headers +
                                                   copy * GatherArguments::kHeaderStrideBytes) +
            number;
@@ -266,13 +259,14 @@ __device__ inline const std::uint64_t* WordOf(const GatherArguments& arguments,
 
 /// Reads header and places into shared memory and waits for what the launch is to wait for,
 /// all at the same time. Shape of words: [kHeaderWords + kGroupsPerBlock].
-__device__ inline void ReadBatch(const GatherArguments& arguments, std::uint64_t first_group,
-                                 std::uint64_t* words) {
-  const std::uint64_t* const at = WordOf(arguments, first_group, threadIdx.x);
+__device__ inline void ReadBatch(const GatherArguments& arguments, std::uint32_t block,
+                                 std::uint64_t first_group, std::uint64_t* words) {
+  const std::uint64_t* const at = WordOf(arguments, block, first_group, threadIdx.x);
   std::uint64_t word = 0;
   if (at != nullptr) word = *at;
-  if (arguments.flag != nullptr && threadIdx.x == kWarpThreads - 1) AwaitFlag(arguments.flag);
-  AwaitEarlierKernel();
+  // By another warp, where there is one, than reads the words.
+  const std::uint32_t waiting = blockDim.x > kWarpThreads ? kWarpThreads : kWarpThreads - 1;
+  if (arguments.flag != nullptr && threadIdx.x == waiting) AwaitFlag(arguments.flag);
   if (at != nullptr) words[threadIdx.x] = word;
   if (arguments.headers == nullptr && threadIdx.x == 0) {
     *reinterpret_cast<BatchHeader*>(words) = arguments.batch;
@@ -280,10 +274,10 @@ __device__ inline void ReadBatch(const GatherArguments& arguments, std::uint64_t
   __syncthreads();
 }
 
-/// Grid: any number of blocks of 1 to kWarpsPerBlock warps.
+/// Grid: blocks_per_layer for each layer, of 1 to kWarpsPerBlock warps.
 template <HbmFormat kFormat, RowFormat kRow>
 __global__ void __launch_bounds__(kBlockThreads, kBlocksPerMultiprocessor)
-    GatherKernel(const __grid_constant__ GatherArguments arguments, std::uint32_t row_size_bytes) {
+    GatherKernel(const __grid_constant__ GatherLaunch launch, std::uint32_t row_size_bytes) {
   // As words, since shared memory takes no initial values.
   __shared__ std::uint64_t words[kHeaderWords + kGroupsPerBlock];
   __shared__ uint4 rooms[kFormat == HbmFormat::kStored ? 1 : kWarpsPerBlock * kRoomUnits];
@@ -292,10 +286,12 @@ __global__ void __launch_bounds__(kBlockThreads, kBlocksPerMultiprocessor)
   const std::uint32_t warp = threadIdx.x / kWarpThreads;
   const std::uint32_t thread = threadIdx.x % kWarpThreads;
   uint4* const room = kFormat == HbmFormat::kStored ? nullptr : rooms + warp * kRoomUnits;
-  LetNextKernelBegin();
-  for (std::uint64_t first = std::uint64_t{blockIdx.x} * kGroupsPerBlock;;
-       first += std::uint64_t{gridDim.x} * kGroupsPerBlock) {
-    ReadBatch(arguments, first, words);
+  const std::uint32_t layer = blockIdx.x / launch.blocks_per_layer;
+  const std::uint32_t block = blockIdx.x - layer * launch.blocks_per_layer;
+  const GatherArguments& arguments = launch.layers[layer];
+  for (std::uint64_t first = std::uint64_t{block} * kGroupsPerBlock;;
+       first += std::uint64_t{launch.blocks_per_layer} * kGroupsPerBlock) {
+    ReadBatch(arguments, block, first, words);
     const std::uint64_t count = std::uint64_t{header.token_count} * arguments.order_count;
     if (first >= count) break;
     for (std::uint32_t i = warp; i < kGroupsPerBlock && first + i < count;
@@ -305,7 +301,7 @@ __global__ void __launch_bounds__(kBlockThreads, kBlocksPerMultiprocessor)
     }
     __syncthreads();  // Before the places are overwritten.
   }
-  Arrive(arguments, header.sequence);
+  Arrive(arguments, launch.blocks_per_layer, header.sequence);
 }
 
 template <HbmFormat kFormat, RowFormat kRow>
@@ -336,24 +332,6 @@ __global__ void __launch_bounds__(kBlockThreads, kBlocksPerMultiprocessor)
     }
     __syncthreads();  // Before the numbers are overwritten.
   }
-}
-
-/// Copies that one launch takes as its argument, which 4 KB are the most of.
-struct CopyBatch {
-  static constexpr std::uint32_t kCopiesMax = 250;
-  HbmCopy copies[kCopiesMax];
-  std::uint32_t count = 0;
-  std::uint32_t size_bytes = 0;
-};
-static_assert(sizeof(CopyBatch) <= 4096);
-
-/// A warp a copy.
-__global__ void __launch_bounds__(kBlockThreads)
-    CopyKernel(const __grid_constant__ CopyBatch batch) {
-  const std::uint32_t number = blockIdx.x * kWarpsPerBlock + threadIdx.x / kWarpThreads;
-  if (number >= batch.count) return;
-  const HbmCopy& copy = batch.copies[number];
-  CopyBytes(copy.target, copy.source, batch.size_bytes, threadIdx.x % kWarpThreads);
 }
 
 }  // namespace tiercel

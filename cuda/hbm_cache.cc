@@ -130,7 +130,7 @@ Status HbmCache::Init() {
   Result<MappedMemory> staging = device_->AllocateMapped(options_.staging_bytes);
   if (!staging.ok()) return std::move(staging).TakeStatus();
   staging_memory_ = staging.value();
-  if (options_.upload == HbmUpload::kOwnStream) {
+  if (options_.upload == HbmUpload::kCopyEngine) {
     Result<HbmStream> stream = device_->CreateStream();
     if (!stream.ok()) return std::move(stream).TakeStatus();
     upload_stream_ = stream.value();

@@ -126,6 +126,12 @@ class HbmCache final : public std::enable_shared_from_this<HbmCache>, private Up
   [[nodiscard]] Status Upload(LaneLayer& part, HbmStream stream) TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Result<std::unique_ptr<PendingUpload>> TakeUpload() TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Status Enqueue(Lane& lane, HbmStream stream) TIERCEL_REQUIRES(mutex_);
+  [[nodiscard]] bool WaitsInGather(const Lane& lane) const TIERCEL_REQUIRES(mutex_);
+  [[nodiscard]] bool FitsOneLaunch(const Lane& lane) const TIERCEL_REQUIRES(mutex_);
+  [[nodiscard]] GatherArguments ArgumentsOf(const Lane& lane, const LaneLayer& part,
+                                            const GroupSource* groups) const
+      TIERCEL_REQUIRES(mutex_);
+  [[nodiscard]] Status EnqueueTogether(Lane& lane, HbmStream stream) TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Status EnqueueBranches(Lane& lane, HbmStream stream) TIERCEL_REQUIRES(mutex_);
   [[nodiscard]] Status EnqueueGather(Lane& lane, LaneLayer& part, const GroupSource* groups,
                                      HbmStream stream) TIERCEL_REQUIRES(mutex_);

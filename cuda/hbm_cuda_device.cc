@@ -6,6 +6,7 @@
 
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "cuda/cuda_status.h"
 #include "cuda/device_hash.h"
@@ -89,7 +90,7 @@ class CudaHbmDevice final : public HbmDevice {
   Result<HbmEvent> CreateEvent() override;
   void DestroyEvent(HbmEvent event) noexcept override;
   Status WaitFlag(Mapped<std::uint32_t> flag, HbmStream stream) override;
-  Status Gather(const GatherArguments& arguments, HbmStream stream) override;
+  Status Gather(std::span<const GatherArguments> layers, HbmStream stream) override;
   Status Copy(std::span<const HbmCopy> copies, std::uint64_t size_bytes, HbmStream stream) override;
   Status ApplyChanges(const MirrorTable& table, const DeviceChange* changes,
                       std::uint32_t change_count, HbmStream stream) override;
@@ -262,17 +263,46 @@ Status CudaHbmDevice::WaitFlag(Mapped<std::uint32_t> flag, HbmStream stream) {
   return CudaStatus(LaunchFlagWait(flag.device, StreamOf(stream)), "launch of a wait on a flag");
 }
 
-Status CudaHbmDevice::Gather(const GatherArguments& arguments, HbmStream stream) {
+Status CudaHbmDevice::Gather(std::span<const GatherArguments> layers, HbmStream stream) {
   const CurrentDevice current(device_);
-  return CudaStatus(LaunchGather(arguments, multiprocessor_count_, StreamOf(stream)),
+  return CudaStatus(LaunchGather(layers, multiprocessor_count_, StreamOf(stream)),
                     "launch of a gather");
 }
 
 Status CudaHbmDevice::Copy(std::span<const HbmCopy> copies, std::uint64_t size_bytes,
                            HbmStream stream) {
   const CurrentDevice current(device_);
-  return CudaStatus(LaunchCopies(copies, size_bytes, StreamOf(stream)),
-                    "launch of copies of groups to their slots");
+  std::vector<const void*> sources;
+  std::vector<void*> targets;
+  std::vector<std::size_t> sizes;
+  for (const HbmCopy& copy : copies) {
+    // New slots are lent in rising order: many groups that were missed are one copy.
+    if (!sizes.empty() &&
+        static_cast<const std::byte*>(sources.back()) + sizes.back() == copy.source &&
+        static_cast<std::byte*>(targets.back()) + sizes.back() == copy.target) {
+      sizes.back() += size_bytes;
+      continue;
+    }
+    sources.push_back(copy.source);
+    targets.push_back(copy.target);
+    sizes.push_back(size_bytes);
+  }
+#if CUDART_VERSION >= 13000
+  cudaMemcpyAttributes attributes{};
+  attributes.srcAccessOrder = cudaMemcpySrcAccessOrderStream;
+  std::size_t first = 0;
+  return CudaStatus(cudaMemcpyBatchAsync(targets.data(), sources.data(), sizes.data(), sizes.size(),
+                                         &attributes, &first, 1, StreamOf(stream)),
+                    "copy of groups to their slots");
+#else
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    Status status = CudaStatus(
+        cudaMemcpyAsync(targets[i], sources[i], sizes[i], cudaMemcpyHostToDevice, StreamOf(stream)),
+        "copy of a group to its slot");
+    if (!status.ok()) return status;
+  }
+  return {};
+#endif
 }
 
 Status CudaHbmDevice::ApplyChanges(const MirrorTable& table, const DeviceChange* changes,

@@ -86,18 +86,18 @@ struct GatherArguments {
   std::uint32_t token_capacity = 0;
   std::uint32_t multiprocessors_max = 0;  ///< 0: all.
   std::uint32_t header_count = 1;         ///< At `headers`.
-  /// Headers and groups are host memory that was written before the launch: the gather may read
-  /// them while what is before it on the stream still runs.
-  bool begins_early = false;
 
   [[nodiscard]] const BatchHeader& FirstHeader() const noexcept {
     return headers == nullptr ? batch : *reinterpret_cast<const BatchHeader*>(headers);
   }
 };
 
-/// One copy of a group from mapped memory to device memory. Both are the device's addresses.
+/// Layers that one launch gathers.
+inline constexpr std::uint32_t kGatherLayersMax = 4;
+
+/// One copy of a group from mapped memory to device memory.
 struct HbmCopy {
-  const std::byte* source = nullptr;
+  const std::byte* source = nullptr;  ///< The host's address.
   std::byte* target = nullptr;
 };
 
@@ -141,8 +141,11 @@ class HbmDevice {
 
   /// What comes after on `stream` runs once *flag is 1.
   [[nodiscard]] virtual Status WaitFlag(Mapped<std::uint32_t> flag, HbmStream stream) = 0;
-  /// Gathers a batch as its header says; then *done = the header's sequence.
-  [[nodiscard]] virtual Status Gather(const GatherArguments& arguments, HbmStream stream) = 0;
+  /// Gathers layers of a batch in one launch, each as its header says; then its *done = the
+  /// header's sequence. REQUIRES: 1 to kGatherLayersMax layers, of the same format, row format,
+  /// capacity and multiprocessors_max.
+  [[nodiscard]] virtual Status Gather(std::span<const GatherArguments> layers,
+                                      HbmStream stream) = 0;
   /// Copies `size_bytes` for each of `copies`, in any order.
   [[nodiscard]] virtual Status Copy(std::span<const HbmCopy> copies, std::uint64_t size_bytes,
                                     HbmStream stream) = 0;

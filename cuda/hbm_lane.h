@@ -60,7 +60,7 @@ class MissTable {
   std::uint32_t stamp_ = 0;
 };
 
-/// Groups of one layer of a batch on their way into slots on the tier's own stream. Outlives the
+/// Groups of one layer of a batch on their way into slots by copy engine. Outlives the
 /// batch: a lane need not wait for it.
 struct PendingUpload {
   struct Fill {
@@ -107,7 +107,7 @@ struct LaneLayer {
   std::vector<RowStatus> staged_status;  ///< Shape [misses, heads].
   Range staging;
   Ticket ticket;                          ///< Of the misses.
-  std::unique_ptr<PendingUpload> upload;  ///< HbmUpload::kOwnStream: it is on its stream.
+  std::unique_ptr<PendingUpload> upload;  ///< HbmUpload::kCopyEngine: it is on its stream.
   bool enqueued = false;                  ///< The gather is on a stream, or in a graph.
   bool cancelled = false;
   bool recorded = false;   ///< Of the lane: `gathered` has been recorded, or captured.

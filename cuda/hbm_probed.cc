@@ -5,8 +5,8 @@
 // So one gather takes both, out of the probe's own memory. The host does not see it: what was
 // found is held by the order on the stream (hbm_mirror.cc), not by pins.
 //
-// The gather cannot fill slots on its way, since places do not say which: copies do, on the
-// same stream before it, or on the tier's own (HbmUpload::kOwnStream).
+// The gather cannot fill slots on its way, since places do not say which: copy engines do, on
+// the same stream before it, or on the tier's own (HbmUpload::kCopyEngine).
 
 #include <fmt/format.h>
 
@@ -94,7 +94,7 @@ Status HbmCache::StartProbed(Lane& lane, LaneLayer& part, const ProbedTokens& pr
   }
   Status status = Fetch(lane, part, lane.outputs[part.slot_of_layer]);
   if (status.ok()) {
-    const bool own = options_.upload == HbmUpload::kOwnStream;
+    const bool own = options_.upload == HbmUpload::kCopyEngine;
     status = Upload(part, own ? upload_stream_ : stream);
   }
   if (!status.ok()) return status;

@@ -6,7 +6,7 @@
 //                              here on), or a number in the staging; and slots to fill
 //     Fetch                    a ticket of the store for what was missed, into the staging;
 //                              its last row sets the flag
-//     Upload                   copies of it into slots, where the gather does not do that
+//     Upload                   copies of it into slots, where copy engines do that
 //     Enqueue                  on the stream: wait for the flag, gather, record the event
 //       ... the stream gets there; the gather reads header and places, writes rows ...
 //   ReapAll                  (hbm_reap.cc) `done` was written: unpin, publish, give back
@@ -16,6 +16,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
 
@@ -24,8 +25,8 @@
 namespace tiercel {
 namespace {
 
-/// Groups of a lane whose gather may wait for its flag itself: see FlagWait::kInGather.
-constexpr std::uint64_t kWaitingGroupsMax = 64;
+/// Groups of a layer up to which a batch is a decode step's: its time is launches and waits.
+constexpr std::uint64_t kSmallGroupsMax = 64;
 
 Status CopyOf(const Status& status) {
   return Status(status.code(), std::string(status.message()), status.os_error());
@@ -209,7 +210,7 @@ Status HbmCache::StartBatch(Lane& lane, std::span<const TokenRun> runs) {
     if (!failure.ok()) break;
     Plan(lane, part);
     failure = Fetch(lane, part, lane.outputs[index]);
-    if (failure.ok() && options_.upload == HbmUpload::kOwnStream) {
+    if (failure.ok() && options_.upload == HbmUpload::kCopyEngine) {
       failure = Upload(part, upload_stream_);
     }
     if (!failure.ok()) break;
@@ -358,13 +359,13 @@ Result<std::unique_ptr<PendingUpload>> HbmCache::TakeUpload() {
   return upload;
 }
 
-/// Copies what is to be filled into its slots.
+/// Copies what is to be filled into its slots, by copy engine.
 Status HbmCache::Upload(LaneLayer& part, HbmStream stream) {
   if (part.fills.empty()) return {};
   const Layer& layer = layers_[part.slot_of_layer];
   copies_.clear();
   for (const LaneLayer::Fill& fill : part.fills) {
-    copies_.push_back({.source = staging_memory_.device + part.staging.first +
+    copies_.push_back({.source = staging_memory_.host + part.staging.first +
                                  std::uint64_t{fill.number} * layer.group_size_bytes,
                        .target = slots_ + std::uint64_t{fill.slot} * slot_size_bytes_});
   }
@@ -389,11 +390,53 @@ Status HbmCache::Upload(LaneLayer& part, HbmStream stream) {
 }
 
 Status HbmCache::Enqueue(Lane& lane, HbmStream stream) {
-  if (lane.fixed && lane.active.size() > 1) return EnqueueBranches(lane, stream);
+  if (lane.active.size() > 1) {
+    if (FitsOneLaunch(lane)) return EnqueueTogether(lane, stream);
+    if (lane.fixed) return EnqueueBranches(lane, stream);
+  }
   for (const std::uint32_t index : lane.active) {
     LaneLayer& part = *lane.layers[index];
     Status status = EnqueueGather(lane, part, part.groups.device, stream);
     if (!status.ok()) return status;
+  }
+  return {};
+}
+
+/// Whether the gather of the lane's layers waits for their flags itself.
+bool HbmCache::WaitsInGather(const Lane& lane) const {
+  return lane.fixed && options_.flag_wait == FlagWait::kInGather &&
+         std::uint64_t{lane.token_capacity} * order_count_ <= kSmallGroupsMax;
+}
+
+/// Whether one launch is to gather all layers: there are few groups, and no layer's rows would
+/// wait for another's, unless that was asked for.
+bool HbmCache::FitsOneLaunch(const Lane& lane) const {
+  const RowFormat format = layers_[lane.active[0]].shape.format;
+  const bool alike = std::ranges::all_of(lane.active, [&](std::uint32_t index) {
+    return layers_[index].shape.format == format &&
+           layers_[index].row_size_bytes == layers_[lane.active[0]].row_size_bytes;
+  });
+  if (!alike || lane.active.size() > kGatherLayersMax) return false;
+  if (lane.fixed) return WaitsInGather(lane);
+  return std::uint64_t{lane.token_count} * order_count_ <= kSmallGroupsMax &&
+         std::ranges::all_of(lane.active, [&](std::uint32_t index) {
+           return lane.layers[index]->misses.misses().empty();
+         });
+}
+
+Status HbmCache::EnqueueTogether(Lane& lane, HbmStream stream) {
+  std::array<GatherArguments, kGatherLayersMax> arguments;
+  for (std::size_t i = 0; i < lane.active.size(); ++i) {
+    LaneLayer& part = *lane.layers[lane.active[i]];
+    arguments[i] = ArgumentsOf(lane, part, part.groups.device);
+  }
+  Status status = device_->Gather(std::span(arguments).first(lane.active.size()), stream);
+  if (!status.ok()) return status;
+  for (const std::uint32_t index : lane.active) lane.layers[index]->enqueued = true;
+  for (const std::uint32_t index : lane.active) {
+    status = device_->RecordEvent(lane.layers[index]->gathered, stream);
+    if (!status.ok()) return status;
+    lane.layers[index]->recorded = true;
   }
   return {};
 }
@@ -413,34 +456,34 @@ Status HbmCache::EnqueueBranches(Lane& lane, HbmStream stream) {
   return status;
 }
 
+GatherArguments HbmCache::ArgumentsOf(const Lane& lane, const LaneLayer& part,
+                                      const GroupSource* groups) const {
+  return {.headers = lane.fixed ? reinterpret_cast<const std::byte*>(part.header.device) : nullptr,
+          .batch = *part.header.host,
+          .groups = groups,
+          .flag = WaitsInGather(lane) ? part.flag.device : nullptr,
+          .slots = slots_,
+          .staging = staging_memory_.device,
+          .done = part.done.device,
+          .arrivals = part.arrivals,
+          .shape = layers_[part.slot_of_layer].shape,
+          .format = options_.format,
+          .order_count = order_count_,
+          .rows_per_group = head_count_,
+          .slot_size_bytes = slot_size_bytes_,
+          .token_capacity = lane.fixed ? lane.token_capacity : lane.token_count,
+          .multiprocessors_max = options_.gather_multiprocessors_max,
+          .header_count = part.header_count};
+}
+
 /// The wait for the staging, the gather of `groups`, and the event behind it.
 Status HbmCache::EnqueueGather(Lane& lane, LaneLayer& part, const GroupSource* groups,
                                HbmStream stream) {
-  const std::uint64_t group_count = std::uint64_t{lane.token_capacity} * order_count_;
-  const bool waits_itself =
-      lane.fixed && options_.flag_wait == FlagWait::kInGather && group_count <= kWaitingGroupsMax;
-  if ((lane.fixed && !waits_itself) || !part.Staged()) {
+  const GatherArguments arguments = ArgumentsOf(lane, part, groups);
+  if (arguments.flag == nullptr && (lane.fixed || !part.Staged())) {
     if (Status status = device_->WaitFlag(part.flag, stream); !status.ok()) return status;
   }
-  const GatherArguments arguments = {
-      .headers = lane.fixed ? reinterpret_cast<const std::byte*>(part.header.device) : nullptr,
-      .batch = *part.header.host,
-      .groups = groups,
-      .flag = waits_itself ? part.flag.device : nullptr,
-      .slots = slots_,
-      .staging = staging_memory_.device,
-      .done = part.done.device,
-      .arrivals = part.arrivals,
-      .shape = layers_[part.slot_of_layer].shape,
-      .format = options_.format,
-      .order_count = order_count_,
-      .rows_per_group = head_count_,
-      .slot_size_bytes = slot_size_bytes_,
-      .token_capacity = lane.fixed ? lane.token_capacity : lane.token_count,
-      .multiprocessors_max = options_.gather_multiprocessors_max,
-      .header_count = part.header_count,
-      .begins_early = groups == part.groups.device};
-  if (Status status = device_->Gather(arguments, stream); !status.ok()) return status;
+  if (Status status = device_->Gather({&arguments, 1}, stream); !status.ok()) return status;
   part.enqueued = true;
   if (Status status = device_->RecordEvent(part.gathered, stream); !status.ok()) return status;
   part.recorded = true;

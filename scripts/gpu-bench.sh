@@ -14,10 +14,11 @@
 # `pack` builds the preset PRESET (release), or takes the build tree BUILD_DIR as it is. `run`
 # ends within DEADLINE (460) seconds: each part has its limit, one that fails does not stop
 # the others, and what there is no time for is left out, aloud. GPU_BATCHES (100000) random
-# batches are compared with the generator. The replay makes its table under TMPDIR and packs it,
-# 203 GB / SHRINK (16: 12.7 GB twice, with HBM_BYTES and DRAM_BYTES a sixteenth of 4 and 16
-# GiB), and pins as much host memory for one of its arms. TRACE, of plain raw ids, is for
-# another trace than the sample.
+# batches are compared with the generator, by a process a core, with their tables in BATCHES_DIR
+# (/dev/shm: a disk would make them wait). The replay makes its table under TMPDIR, 203 GB /
+# SHRINK (16: 12.7 GB, with HBM_BYTES and DRAM_BYTES a sixteenth of 4 and 16 GiB), and pins as
+# much host memory for one of its arms. TRACE, of plain raw ids, is for another trace than the
+# sample.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -87,8 +88,8 @@ many() {
   local -a processes=()
   count=$(nproc)
   for seed in $(seq "${count}"); do
-    TIERCEL_GPU_SEED=${seed} TIERCEL_GPU_BATCHES=$((${GPU_BATCHES:-100000} / count)) \
-      "$1" > "$2/hbm_${seed}.txt" 2>&1 &
+    TMPDIR=${BATCHES_DIR:-/dev/shm} TIERCEL_GPU_SEED=${seed} \
+      TIERCEL_GPU_BATCHES=$((${GPU_BATCHES:-100000} / count)) "$1" > "$2/hbm_${seed}.txt" 2>&1 &
     processes+=($!)
   done
   for seed in $(seq "${count}"); do
@@ -144,10 +145,9 @@ run() {
     --only gather,upload,graph,hash
   part make_checkpoint 90 "${dir}/bin/tiercel" make-checkpoint --like deepseek-v4.1-flash \
     --shrink "${SHRINK:-16}" --seed 1 --tables-only --out "${scratch}/checkpoint"
-  part pack 90 "${dir}/bin/tiercel" pack "${scratch}/checkpoint" --out "${scratch}/packed"
-  part replay 120 "${dir}/bin/gpu_bench" --json "${out}/gpu_replay.json" --only replay \
-    --checkpoint "${scratch}/packed" --trace "${TRACE:-${dir}/trace.u32}" \
-    --token-map tests/data/token_map_v3.u32 --trace-tokens "${TRACE_TOKENS:-400000}" \
+  part replay 150 "${dir}/bin/gpu_bench" --json "${out}/gpu_replay.json" --only replay \
+    --checkpoint "${scratch}/checkpoint" --trace "${TRACE:-${dir}/trace.u32}" \
+    --token-map tests/data/token_map_v3.u32 --trace-tokens "${TRACE_TOKENS:-80000}" \
     --hbm "${HBM_BYTES:-268435456}" --dram "${DRAM_BYTES:-1073741824}"
   echo "== results in ${out}: parts.jsonl, gpu_bench.json, gpu_replay.json, *.log"
   return "${failed}"

@@ -59,8 +59,9 @@ void BenchFrom(GatherRig& rig, GroupsFrom from, std::uint32_t repeats, cudaStrea
       const double written = format == HbmFormat::kBf16 ? stored_bytes / 264 * 512 : stored_bytes;
       // Over PCIe what is read counts alone, as for the copy that is the limit.
       const double bytes = hbm ? stored_bytes + written : stored_bytes;
-      const Timing timing =
-          TimeInGraph(stream, repeats, kInGraph, [&](std::uint32_t i) { rig.Gather(i, stream); });
+      const Timing timing = TimeInGraph(stream, repeats, kInGraph, [&](std::uint32_t i) {
+        rig.Gather(i, stream, /*lane=*/false);
+      });
       const double gbps = bytes / timing.median_us / 1e3;
       report.Add(name, timing,
                  {{"format", NameOf(format)},
@@ -80,9 +81,9 @@ void BenchOnFew(GatherRig& rig, std::uint32_t repeats, cudaStream_t stream, Repo
     rig.Draw(kTokens, format, GroupsFrom::kPinned);
     for (const std::uint32_t multiprocessors : {1U, 2U, 4U, 8U, 16U}) {
       const Timing timing = TimeInGraph(stream, repeats / 4, kInGraph, [&](std::uint32_t i) {
-        GatherArguments arguments = rig.Arguments(i);
+        GatherArguments arguments = rig.Arguments(i, /*lane=*/false);
         arguments.multiprocessors_max = multiprocessors;
-        const Status status = rig.device().Gather(arguments, HbmStream{stream});
+        const Status status = rig.device().Gather({&arguments, 1}, HbmStream{stream});
         if (!status.ok()) Check(cudaErrorUnknown, status.ToString().c_str());
       });
       const double gbps = static_cast<double>(kTokens) * GatherRig::kOrders *
@@ -108,35 +109,6 @@ void BenchGather(const GpuBenchOptions& options, Report& report) {
   Check(cudaStreamDestroy(stream), "cudaStreamDestroy");
 }
 
-namespace {
-
-using Copies = std::vector<HbmCopy>;
-
-void CopyByEngine(const Copies& copies, cudaStream_t stream) {
-  std::vector<const void*> sources;
-  std::vector<void*> targets;
-  const std::vector<std::size_t> sizes(copies.size(), GatherRig::kGroupBytes);
-  for (const HbmCopy& copy : copies) {
-    sources.push_back(copy.source);
-    targets.push_back(copy.target);
-  }
-#if CUDART_VERSION >= 13000
-  cudaMemcpyAttributes attributes{};
-  attributes.srcAccessOrder = cudaMemcpySrcAccessOrderStream;
-  std::size_t first = 0;
-  Check(cudaMemcpyBatchAsync(targets.data(), sources.data(), sizes.data(), sizes.size(),
-                             &attributes, &first, 1, stream),
-        "cudaMemcpyBatchAsync");
-#else
-  for (std::size_t i = 0; i < sizes.size(); ++i) {
-    Check(cudaMemcpyAsync(targets[i], sources[i], sizes[i], cudaMemcpyHostToDevice, stream),
-          "cudaMemcpyAsync");
-  }
-#endif
-}
-
-}  // namespace
-
 void BenchUpload(const GpuBenchOptions& options, Report& report) {
   cudaStream_t stream = nullptr;
   Check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
@@ -144,12 +116,12 @@ void BenchUpload(const GpuBenchOptions& options, Report& report) {
   const double limit_gbps = report.limits().pinned_copy_gbps;
   for (const std::uint32_t groups : {6U, 192U, 6144U}) {
     Prng prng(groups);
-    std::vector<Copies> sets(GatherRig::kSets);
-    for (Copies& copies : sets) {
+    std::vector<std::vector<HbmCopy>> sets(GatherRig::kSets);
+    for (auto& copies : sets) {
       const std::uint64_t first = prng.Below(rig.pinned_count() - groups);
       for (std::uint32_t i = 0; i < groups; ++i) {
         copies.push_back(
-            {.source = rig.pinned().device + (first + i) * GatherRig::kGroupBytes,
+            {.source = rig.pinned().host + (first + i) * GatherRig::kGroupBytes,
              .target = rig.slots() + prng.Below(rig.slot_count()) * GatherRig::kGroupBytes});
       }
     }
@@ -161,9 +133,7 @@ void BenchUpload(const GpuBenchOptions& options, Report& report) {
           {{"by", how}, {"groups", groups}, {"gbps", gbps}, {"of_limit", gbps / limit_gbps}});
     };
     // Not in graphs: they come one by one, and what the host takes is part of it.
-    add("copy_engine", Time(stream, options.repeats / 8,
-                            [&](std::uint32_t i) { CopyByEngine(sets[i % sets.size()], stream); }));
-    add("own_kernel", Time(stream, options.repeats / 4, [&](std::uint32_t i) {
+    add("copy_engine", Time(stream, options.repeats / 4, [&](std::uint32_t i) {
           const Status status =
               rig.device().Copy(sets[i % sets.size()], GatherRig::kGroupBytes, HbmStream{stream});
           if (!status.ok()) Check(cudaErrorUnknown, status.ToString().c_str());
@@ -171,11 +141,12 @@ void BenchUpload(const GpuBenchOptions& options, Report& report) {
     // The gather that fills: what the upload costs beside it is the difference to one
     // that does not.
     rig.Draw(groups / GatherRig::kOrders, HbmFormat::kStored, GroupsFrom::kPinned, /*fill=*/true);
-    add("gather_with_fill",
-        Time(stream, options.repeats, [&](std::uint32_t i) { rig.Gather(i, stream); }));
+    add("gather_with_fill", Time(stream, options.repeats,
+                                 [&](std::uint32_t i) { rig.Gather(i, stream, /*lane=*/false); }));
     rig.Draw(groups / GatherRig::kOrders, HbmFormat::kStored, GroupsFrom::kPinned);
-    add("gather_without_fill",
-        Time(stream, options.repeats, [&](std::uint32_t i) { rig.Gather(i, stream); }));
+    add("gather_without_fill", Time(stream, options.repeats, [&](std::uint32_t i) {
+          rig.Gather(i, stream, /*lane=*/false);
+        }));
   }
   Check(cudaStreamDestroy(stream), "cudaStreamDestroy");
 }

@@ -32,7 +32,8 @@ const char* NameOf(Waits waits) {
   return "in_gather";
 }
 
-/// Two layers as a lane has them: each a branch of the graph, a wait and a gather.
+/// Two layers as a lane has them: each a branch of the graph, a wait and a gather; or one launch
+/// that waits itself.
 class Step {
  public:
   Step() {
@@ -49,6 +50,10 @@ class Step {
   Step& operator=(const Step&) = delete;
 
   void Enqueue(const GatherRig& rig, std::uint32_t set, Waits waits, cudaStream_t stream) const {
+    if (waits == Waits::kInGather) {
+      rig.GatherTwo(set, stream);
+      return;
+    }
     Check(cudaEventRecord(forked_, stream), "fork");
     Check(cudaStreamWaitEvent(branch_, forked_, 0), "fork");
     EnqueueLayer(rig, set, waits, stream);
@@ -66,7 +71,7 @@ class Step {
       const Status status = rig.device().WaitFlag(rig.flag(), HbmStream{stream});
       if (!status.ok()) Check(cudaErrorUnknown, status.ToString().c_str());
     }
-    rig.Gather(set, stream, waits == Waits::kInGather);
+    rig.Gather(set, stream, /*lane=*/true);
   }
 
   cudaStream_t branch_ = nullptr;

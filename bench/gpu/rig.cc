@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -42,8 +43,11 @@ GatherRig::GatherRig(std::uint64_t slab_bytes, std::uint64_t pinned_bytes)
   pinned_ = Must(device_->AllocateMapped(pinned_count_ * kGroupBytes));
   sets_ = Must(device_->AllocateMapped(kSets * kSetBytes));
   Prng prng(1);
+  // Bytes of any kind but NaN, of values and of scales: there are none in a table, and they go
+  // a longer way.
+  constexpr std::uint64_t kNotNan = 0xBFBFBFBFBFBFBFBF;
   auto* const words = reinterpret_cast<std::uint64_t*>(pinned_.host);
-  for (std::uint64_t i = 0; i < pinned_.size_bytes / 8; ++i) words[i] = prng();
+  for (std::uint64_t i = 0; i < pinned_.size_bytes / 8; ++i) words[i] = prng() & kNotNan;
   for (std::uint64_t at = 0; at < slot_count_ * kGroupBytes;) {
     const std::uint64_t size = std::min(pinned_.size_bytes, slot_count_ * kGroupBytes - at);
     Check(cudaMemcpy(slots_ + at, pinned_.host, size, cudaMemcpyHostToDevice), "filling of slots");
@@ -93,12 +97,12 @@ void GatherRig::Draw(std::uint32_t token_count, HbmFormat format, GroupsFrom fro
   }
 }
 
-GatherArguments GatherRig::Arguments(std::uint32_t set, bool waits) const {
+GatherArguments GatherRig::Arguments(std::uint32_t set, bool lane) const {
   set %= kSets;
   std::byte* const at = sets_.device + set * kSetBytes;
-  return {.headers = at,
+  return {.headers = lane ? at : nullptr,
+          .batch = *reinterpret_cast<const BatchHeader*>(sets_.host + set * kSetBytes),
           .groups = reinterpret_cast<const GroupSource*>(at + kPlacesAt),
-          .flag = waits ? reinterpret_cast<const std::uint32_t*>(at + kFlagAt) : nullptr,
           .slots = slots_,
           .staging = pinned_.device,
           .done = reinterpret_cast<std::uint32_t*>(at + kDoneAt),
@@ -109,12 +113,22 @@ GatherArguments GatherRig::Arguments(std::uint32_t set, bool waits) const {
           .rows_per_group = kHeads,
           .slot_size_bytes = kGroupBytes,
           .token_capacity = token_count_,
-          .header_count = kHeaders,
-          .begins_early = true};
+          .header_count = kHeaders};
 }
 
-void GatherRig::Gather(std::uint32_t set, cudaStream_t stream, bool waits) const {
-  Must(device_->Gather(Arguments(set, waits), HbmStream{stream}));
+void GatherRig::Gather(std::uint32_t set, cudaStream_t stream, bool lane) const {
+  const GatherArguments arguments = Arguments(set, lane);
+  Must(device_->Gather({&arguments, 1}, HbmStream{stream}));
+}
+
+void GatherRig::GatherTwo(std::uint32_t set, cudaStream_t stream) const {
+  std::array<GatherArguments, 2> layers;
+  for (std::uint32_t i = 0; i < layers.size(); ++i) {
+    layers[i] = Arguments(set + i, /*lane=*/true);
+    layers[i].flag = reinterpret_cast<const std::uint32_t*>(
+        sets_.device + (set + i) % kSets * kSetBytes + kFlagAt);
+  }
+  Must(device_->Gather(layers, HbmStream{stream}));
 }
 
 void GatherRig::GatherRows(std::uint32_t set, cudaStream_t stream) const {

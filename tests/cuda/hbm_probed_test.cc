@@ -145,7 +145,7 @@ TEST(HbmProbedTest, FoundAndMissedGroupsAreRightWhateverIsEvictedMeanwhile) {
     Prng prng(seed);
     HbmRigOptions options = ProbedOptions(made, 250 + prng.Below(600));
     options.seed = prng();
-    if (seed % 2 == 0) options.hbm.upload = HbmUpload::kOwnStream;
+    if (seed % 2 == 0) options.hbm.upload = HbmUpload::kCopyEngine;
     const HbmRig rig = OpenRig(made, options);
     const HbmStream probes = rig.device->CreateStream().value();
     ProbedTally tally;
@@ -166,7 +166,7 @@ TEST(HbmProbedTest, FoundAndMissedGroupsAreRightWhateverIsEvictedMeanwhile) {
 
 TEST(HbmProbedTest, WhatWasMissedIsFoundAfterTheNextSync) {
   const MadeCheckpoint made({});
-  for (const HbmUpload upload : {HbmUpload::kWithGather, HbmUpload::kOwnStream}) {
+  for (const HbmUpload upload : {HbmUpload::kWithGather, HbmUpload::kCopyEngine}) {
     HbmRigOptions options = ProbedOptions(made, 500);
     options.hbm.upload = upload;
     const HbmRig rig = OpenRig(made, options);
@@ -284,7 +284,7 @@ TEST(HbmProbedTest, RowsThatFailAreZeroAndMarkedByMiss) {
 
 TEST(HbmProbedTest, ACallThatFailsOnTheWayLosesNothing) {
   const MadeCheckpoint made({});
-  for (const HbmUpload upload : {HbmUpload::kWithGather, HbmUpload::kOwnStream}) {
+  for (const HbmUpload upload : {HbmUpload::kWithGather, HbmUpload::kCopyEngine}) {
     for (const FakeCall call : {FakeCall::kWaitFlag, FakeCall::kCopy, FakeCall::kGather}) {
       HbmRigOptions options = ProbedOptions(made, 200);
       options.hbm.upload = upload;

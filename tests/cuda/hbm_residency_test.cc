@@ -98,7 +98,7 @@ TEST(HbmResidencyTest, RowsAreTheSameAndDramTakesInNothing) {
       HbmRigOptions options = Exclusive(made, 60 + prng.Below(200));
       options.seed = prng();
       options.hbm.residency = residency;
-      if (seed % 2 == 0) options.hbm.upload = HbmUpload::kOwnStream;
+      if (seed % 2 == 0) options.hbm.upload = HbmUpload::kCopyEngine;
       const HbmRig rig = OpenRig(made, options);
       HbmBatch batch(rig, HbmFormat::kStored, 32);
       for (int round = 0; round < 60; ++round) {

@@ -105,7 +105,7 @@ TEST(HbmScheduleTest, BatchesInFlightNeverSeeAnothersGroup) {
   const MadeCheckpoint made({});
   for (const std::uint64_t seed : ScheduleSeeds()) {
     SCOPED_TRACE(::testing::Message() << "TIERCEL_TEST_SEED=" << seed);
-    RunSchedule(made, seed, seed % 2 == 0 ? HbmUpload::kOwnStream : HbmUpload::kWithGather, 150);
+    RunSchedule(made, seed, seed % 2 == 0 ? HbmUpload::kCopyEngine : HbmUpload::kWithGather, 150);
     if (HasFailure()) return;
   }
 }
@@ -172,9 +172,10 @@ void RunReplays(const MadeCheckpoint& made, const HbmRig& rig, HbmStream stream,
 
 TEST(HbmScheduleTest, EngineThreadsAndStreamsAtTheSameTime) {
   const MadeCheckpoint made({});
-  for (const HbmUpload upload : {HbmUpload::kWithGather, HbmUpload::kOwnStream}) {
+  for (const HbmUpload upload : {HbmUpload::kWithGather, HbmUpload::kCopyEngine}) {
     HbmRigOptions options{.seed = 7, .thread_count = 3, .hbm = SmallHbm(made, 250)};
     options.hbm.upload = upload;
+    if (upload == HbmUpload::kCopyEngine) options.hbm.flag_wait = FlagWait::kInGather;
     options.hbm.tickets_max = 6;
     const HbmRig rig = OpenRig(made, options);
     std::vector<HbmStream> streams;

@@ -253,7 +253,7 @@ INSTANTIATE_TEST_SUITE_P(
     Sizes, HbmUpdateModelTest,
     ::testing::Values(ModelCase{300, HbmUpload::kWithGather, HbmResidency::kInclusive},
                       ModelCase{4000, HbmUpload::kWithGather, HbmResidency::kExclusive},
-                      ModelCase{4000, HbmUpload::kOwnStream, HbmResidency::kInclusive}));
+                      ModelCase{4000, HbmUpload::kCopyEngine, HbmResidency::kInclusive}));
 
 }  // namespace
 }  // namespace tiercel::testing

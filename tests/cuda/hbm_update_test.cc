@@ -138,7 +138,7 @@ class HbmUpdateTest : public ::testing::TestWithParam<HbmUpload> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Uploads, HbmUpdateTest,
-                         ::testing::Values(HbmUpload::kWithGather, HbmUpload::kOwnStream));
+                         ::testing::Values(HbmUpload::kWithGather, HbmUpload::kCopyEngine));
 
 TEST_P(HbmUpdateTest, AResidentGroupWithTheRowLeavesAndComesBackNew) {
   EXPECT_EQ(RunBatch(), 0U);

@@ -146,12 +146,14 @@ void ExpectKernelIsRight(const HostCase& c, std::uint64_t seed) {
   Fill(expected, c, seed);
   Fill(found, c, seed);
   const HbmStream stream = device.CreateStream().value();
-  ASSERT_TRUE(device.Gather(expected.Arguments(c), stream).ok());
+  const GatherArguments wanted = expected.Arguments(c);
+  ASSERT_TRUE(device.Gather({&wanted, 1}, stream).ok());
   ASSERT_TRUE(device.Synchronize().ok());
-  const GatherArguments arguments = found.Arguments(c);
-  RunOnHost(c.blocks, c.warps * kWarpThreads, [&arguments] {
-    GatherKernel<kFormat, kRow>(arguments, arguments.shape.row_size_bytes());
-  });
+  GatherLaunch launch;
+  launch.layers[0] = found.Arguments(c);
+  launch.blocks_per_layer = c.blocks;
+  RunOnHost(c.blocks, c.warps * kWarpThreads,
+            [&] { GatherKernel<kFormat, kRow>(launch, c.shape.row_size_bytes()); });
   EXPECT_EQ(found.words[0], 7U) << "the end was not told";
   EXPECT_EQ(found.words[1], 0U) << "arrivals are not ready for the next launch";
   EXPECT_EQ(std::memcmp(found.slots, expected.slots, std::size_t{kHostSlots} * found.slot_bytes),

@@ -398,12 +398,18 @@ Status FakeHbmDevice::WaitFlag(Mapped<std::uint32_t> flag, HbmStream stream) {
   return {};
 }
 
-Status FakeHbmDevice::Gather(const GatherArguments& arguments, HbmStream stream) {
+Status FakeHbmDevice::Gather(std::span<const GatherArguments> layers, HbmStream stream) {
   MutexLock lock(mutex_);
   if (Status status = CheckCall(FakeCall::kGather); !status.ok()) return status;
-  slots_ = arguments.slots;
-  slot_size_bytes_ = arguments.slot_size_bytes;
-  Enqueue(stream, {.kind = Work::Kind::kGather, .gather = arguments});
+  TIERCEL_CHECK(!layers.empty() && layers.size() <= kGatherLayersMax);
+  std::vector<GatherArguments> shuffled(layers.begin(), layers.end());
+  std::shuffle(shuffled.begin(), shuffled.end(), prng_);  // Of one launch, any may end first.
+  for (const GatherArguments& arguments : shuffled) {
+    TIERCEL_CHECK(arguments.shape.format == layers[0].shape.format);
+    slots_ = arguments.slots;
+    slot_size_bytes_ = arguments.slot_size_bytes;
+    Enqueue(stream, {.kind = Work::Kind::kGather, .gather = arguments});
+  }
   return {};
 }
 

@@ -83,7 +83,7 @@ class FakeHbmDevice final : public HbmDevice {
   Result<HbmEvent> CreateEvent() override;
   void DestroyEvent(HbmEvent event) noexcept override;
   Status WaitFlag(Mapped<std::uint32_t> flag, HbmStream stream) override;
-  Status Gather(const GatherArguments& arguments, HbmStream stream) override;
+  Status Gather(std::span<const GatherArguments> layers, HbmStream stream) override;
   Status Copy(std::span<const HbmCopy> copies, std::uint64_t size_bytes, HbmStream stream) override;
   Status ApplyChanges(const MirrorTable& table, const DeviceChange* changes,
                       std::uint32_t change_count, HbmStream stream) override;
