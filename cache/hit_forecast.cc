@@ -11,8 +11,8 @@ namespace {
 constexpr double kBorrowedHits = 8;
 /// All slots of an age together need less help.
 constexpr double kBorrowedHitsOfAll = 0.1;
-/// What of the counts is left after a turn. A turn is a quarter of a turnover of the slots,
-/// so that half of what is known is some six turnovers old or less.
+/// What of the counts is left after a turn. A turn is a quarter of a turnover of the slots, and
+/// less in large caches, so that half of what is known is at most some six turnovers old.
 constexpr float kKept = 0.97F;
 
 double Width(std::uint32_t bucket) noexcept {

@@ -114,10 +114,13 @@ void Policy::Advance() noexcept {
   if (insertions_ >= next_refresh_) {
     forecast_.RefreshNext();
     // One kind at a time: no insertion has to wait for all of them. In a small cache a turn
-    // takes longer than a quarter of a turnover, lest its insertions do little else.
+    // takes longer than a quarter of a turnover, lest its insertions do little else. In a
+    // large one it takes less: so many looks are enough to learn from, and what is older
+    // than they are would only hide that the text is another now.
     next_refresh_ =
         insertions_ +
-        std::max<std::size_t>(records_.size() / kRefreshesPerTurnover / forecast_.kind_count(), 8);
+        std::clamp<std::size_t>(records_.size() / kRefreshesPerTurnover / forecast_.kind_count(),
+                                kRefreshInsertionsMin, kRefreshInsertionsMax);
   }
 }
 
