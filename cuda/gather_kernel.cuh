@@ -11,12 +11,9 @@
 // A warp a group: 2,112 bytes are five loads of 16 bytes a thread, all in flight before the
 // first store. Header and places lie in host memory, over a microsecond away, and what counts
 // there is the number of requests, the more so of requests for one line, which take turns
-// (0.1 us each on an H200). So a block reads the places of sixteen groups, a line of 128
-// bytes, and a header that few others read in one access; a header that need not change with a
-// graph's replays is an argument.
-//
-// Code is short on purpose: a decode step's gather finds none of it in the instruction caches,
-// and 5,000 instructions for 16 KB of rows took 6 us to come.
+// (some 0.06 us each on an H200). So a block reads, in one access, the places of sixteen groups,
+// a line of 128 bytes, and a header that few others read. The header of a launch that is no
+// graph's is among its arguments.
 //
 // What is missed is read from pinned host memory at its own address (UVA), in whole lines, and
 // goes to its slot and to the output out of registers: it crosses PCIe once. Where values are
@@ -30,7 +27,6 @@ namespace tiercel {
 
 /// Groups whose places a block reads at once: a line.
 inline constexpr std::uint32_t kGroupsPerBlock = 16;
-/// Warps of a block, unless its groups are fewer.
 /// Warps of a block, unless its groups are fewer.
 inline constexpr std::uint32_t kWarpsPerBlock = 8;
 inline constexpr std::uint32_t kBlockThreads = kWarpsPerBlock * kWarpThreads;
