@@ -107,6 +107,10 @@ export -f many
 
 run() {
   local dir=$1
+  if [[ ! -f "${dir}" && ! -d "${dir}/bin" ]]; then
+    echo "gpu-bench.sh: ${dir} is nothing that was packed: scripts/gpu-bench.sh pack DIR" >&2
+    return 2
+  fi
   scratch=$(mktemp -d "${TMPDIR:-/var/tmp}/tiercel-gpu.XXXXXX")
   trap 'rm -rf "${scratch}"' EXIT
   if [[ -f "${dir}" ]]; then
