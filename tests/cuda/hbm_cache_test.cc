@@ -283,6 +283,25 @@ TEST_P(HbmGraphTest, ReplaysWithNewTokens) {
   EXPECT_GT(Hits(rig.cache->Stats()), 0U);
 }
 
+TEST(HbmCacheTest, LayersOfFewTokensThatMissNothingAreOneLaunch) {
+  const MadeCheckpoint made({});
+  const HbmRig rig = OpenRig(made, {.hbm = SmallHbm(made, 60)});
+  HbmBatch batch(rig, HbmFormat::kStored, 4);
+  std::uint64_t launches_before = 0;
+  for (const std::uint64_t launches : {2U, 1U}) {  // All missed; all hit.
+    batch.Poison();
+    batch.Draw(made, 3, 4);
+    Result<HbmTicket> ticket = rig.cache->StartOnStream(batch.runs(), batch.outputs(), rig.stream);
+    ASSERT_TRUE(ticket.ok()) << ticket.status().ToString();
+    EXPECT_EQ(rig.device->calls(testing::FakeCall::kGather) - launches_before, launches);
+    launches_before += launches;
+    for (const std::uint32_t layer_id : {1U, 14U}) {
+      ASSERT_TRUE(RunUntilDone(rig, ticket.value(), layer_id).ok());
+    }
+    EXPECT_EQ(batch.Check(made, ticket.value()).wrong, 0U);
+  }
+}
+
 TEST(HbmCacheTest, ALaneWhoseReplayWasNotLaunchedIsFreedByCancel) {
   const MadeCheckpoint made({});
   const HbmRig rig = OpenRig(made, {.hbm = SmallHbm(made, 60)});
