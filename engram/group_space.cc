@@ -47,7 +47,7 @@ GroupSpace::GroupSpace(std::span<const std::uint64_t> sizes, std::span<const std
 
 void GroupSpace::RowsOfMix(std::uint64_t mix, RowId* rows) const noexcept {
   for (std::size_t i = 0; i < heads_.size(); ++i) {
-    rows[i] = RowId{Remainder(heads_[i], mix) + heads_[i].offset};
+    rows[i] = RowOfMix(mix, i);
   }
 }
 

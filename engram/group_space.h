@@ -34,6 +34,9 @@ class GroupSpace {
 
   [[nodiscard]] std::span<const Head> heads() const noexcept { return heads_; }
 
+  [[nodiscard]] RowId RowOfMix(std::uint64_t mix, std::size_t head) const noexcept {
+    return RowId{Remainder(heads_[head], mix) + heads_[head].offset};
+  }
   /// Shape of `rows`: [heads].
   void RowsOfMix(std::uint64_t mix, RowId* rows) const noexcept;
   [[nodiscard]] std::uint64_t KeyOfMix(std::uint64_t mix) const noexcept {

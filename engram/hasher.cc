@@ -219,6 +219,13 @@ void Hasher::RowsOfMix(std::uint32_t layer_index, std::uint32_t order_index, std
   space.RowsOfMix(mix, rows.data());
 }
 
+RowId Hasher::RowOfMix(std::uint32_t layer_index, std::uint32_t order_index, std::uint64_t mix,
+                       std::uint32_t head) const noexcept {
+  const GroupSpace& space = impl_->Space(layer_index, order_index);
+  assert(head < space.heads().size());
+  return space.RowOfMix(mix, head);
+}
+
 std::uint64_t Hasher::GroupKey(std::uint32_t layer_index, std::uint32_t order_index,
                                std::uint64_t mix) const noexcept {
   return impl_->Space(layer_index, order_index).KeyOfMix(mix);

@@ -74,6 +74,11 @@ class Hasher {
   void RowsOfMix(std::uint32_t layer_index, std::uint32_t order_index, std::uint64_t mix,
                  std::span<RowId> rows) const noexcept;
 
+  /// The one of these ids that is in the order's column `head`.
+  /// REQUIRES: head < head_count.
+  [[nodiscard]] RowId RowOfMix(std::uint32_t layer_index, std::uint32_t order_index,
+                               std::uint64_t mix, std::uint32_t head) const noexcept;
+
   /// The exact identity of a group within its (layer, order): the mix itself, or,
   /// where the product of all H head sizes is below 2^63, the mix modulo that
   /// product, which names the same rows. (The demo: below 2^64; from 2^63 on, the
