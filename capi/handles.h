@@ -6,6 +6,7 @@
 #include "tiercel/checkpoint.h"
 #include "tiercel/hasher.h"
 #include "tiercel/prefetch.h"
+#include "tiercel/shared_cache.h"
 #include "tiercel/store.h"
 #include "tiercel/tiercel.h"
 #include "tiercel/token_map.h"
@@ -32,6 +33,10 @@ struct tiercel_store {
   std::unique_ptr<tiercel::Store> store;
   tiercel_checkpoint checkpoint;  ///< The store's own, lent out.
   tiercel_hasher hasher;          ///< The same.
+};
+
+struct tiercel_shared_cache {
+  tiercel::SharedCache cache;
 };
 
 struct tiercel_ticket {

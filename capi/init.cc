@@ -77,6 +77,16 @@ tiercel_code tiercel_hot_set_saved_init(tiercel_hot_set_saved* value, size_t str
   return capi::Init(__func__, tiercel_hot_set_saved{}, struct_size, value);
 }
 
+tiercel_code tiercel_shared_cache_info_init(tiercel_shared_cache_info* value,
+                                            size_t struct_size) noexcept {
+  return capi::Init(__func__, tiercel_shared_cache_info{}, struct_size, value);
+}
+
+tiercel_code tiercel_shared_cache_layer_init(tiercel_shared_cache_layer* value,
+                                             size_t struct_size) noexcept {
+  return capi::Init(__func__, tiercel_shared_cache_layer{}, struct_size, value);
+}
+
 tiercel_code tiercel_hot_set_progress_init(tiercel_hot_set_progress* value,
                                            size_t struct_size) noexcept {
   return capi::Init(__func__, tiercel_hot_set_progress{}, struct_size, value);

@@ -52,7 +52,7 @@ Status ToChoices(const tiercel_store_options& from, StoreOptions* options) {
   if (status.ok()) {
     status = ToEnum(from.updates, Updates::kReadWrite, "updates", &options->updates);
   }
-  if (status.ok()) status = CheckReserved(from.reserved, "tiercel_store_options");
+  if (status.ok()) status = ToFlag(from.shared_cache, "shared_cache", &options->memory.shared);
   if (status.ok()) status = CheckArray(from.layer_ids, from.layer_id_count, "layer_ids");
   return status;
 }
@@ -95,6 +95,7 @@ tiercel_store_options DefaultStoreOptions() {
   options.pages = Number(from.memory.pages);
   options.numa = Number(from.memory.numa);
   options.numa_node = from.memory.numa_node;
+  options.shared_cache = Number(from.memory.shared);
   options.prefetch_tickets_max = from.prefetch.tickets_max;
   options.prefetch_tokens_max = from.prefetch.tokens_max;
   options.prefetch_staging_bytes = from.prefetch.staging_bytes;

@@ -44,6 +44,7 @@ py::tuple TupleOf(const Items& items, Convert convert) {
 void BindHasher(py::module_& module);     ///< TokenMap and Hasher.
 void BindSynthetic(py::module_& module);  ///< inspect and the made checkpoints.
 void BindStore(py::module_& module);
+void BindSharedCache(py::module_& module);
 void BindTicket(py::module_& module);
 
 /// An instance of tiercel.Hasher with the store's recipe and token map.

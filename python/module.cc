@@ -11,4 +11,5 @@ PYBIND11_MODULE(_tiercel, module) {
   tiercel::python::BindSynthetic(module);
   tiercel::python::BindTicket(module);
   tiercel::python::BindStore(module);
+  tiercel::python::BindSharedCache(module);
 }

@@ -147,6 +147,16 @@ void Update(const StoreObject& self, const py::handle& rows, std::uint32_t layer
   }));
 }
 
+std::uint64_t Touch(const StoreObject& self, const py::handle& mixes, std::uint32_t layer_id) {
+  const MixArray keys(mixes);
+  std::shared_ptr<Store> store = self.store();
+  return ValueOrRaise(WithoutGil([&] {
+    Result<std::uint64_t> present = store->Touch(layer_id, keys.mixes());
+    store = nullptr;
+    return present;
+  }));
+}
+
 py::object SaveHotSet(const StoreObject& self, const std::filesystem::path& path, bool bytes,
                       std::optional<std::uint64_t> group_count_max, std::uint32_t block_bytes) {
   HotSetSaveOptions options;
@@ -185,6 +195,9 @@ void BindTables(py::class_<StoreObject>& store) {
       .def("lookup_rows", &LookupRows, "rows"_a, "layer"_a, py::kw_only(), "out"_a = py::none(),
            "status"_a = py::none(), "format"_a = "stored", "on_partial"_a = "raise")
       .def("update", &Update, "rows"_a, "layer"_a, "data"_a)
+      .def("share_cache",
+           [](const StoreObject& self) { return ValueOrRaise(self.store()->ShareCache()); })
+      .def("touch", &Touch, "mixes"_a, "layer"_a)
       .def_property_readonly("layers",
                              [](const StoreObject& self) {
                                return TupleOf(self.layers(), [](std::uint32_t layer_id) {

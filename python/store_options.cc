@@ -115,6 +115,7 @@ const std::map<std::string, Setter, std::less<>>& Setters() {
       {"pages", SetPages},
       {"numa", SetNuma},
       {"numa_node", Set(&StoreOptions::memory, &MemoryOptions::numa_node)},
+      {"shared_cache", Set(&StoreOptions::memory, &MemoryOptions::shared)},
       {"token_map", SetTokenMap},
       {"layers", Set(&StoreOptions::layer_ids)},
       {"shard", SetShard},

@@ -193,4 +193,17 @@ RowIdList::RowIdList(py::handle rows) {
   rows_ = converted_;
 }
 
+MixArray::MixArray(py::handle mixes) {
+  const HostTensor tensor = ReadHostTensor(mixes, "mixes");
+  const auto count = static_cast<std::size_t>(tensor.item_count());
+  if (count == 0) return;
+  if (tensor.kind == ItemKind::kOther) throw py::type_error("mixes does not hold integers");
+  if (tensor.item_bytes != sizeof(std::uint64_t) || !tensor.contiguous() ||
+      reinterpret_cast<std::uintptr_t>(tensor.data) % alignof(std::uint64_t) != 0) {
+    RaiseInvalid("mixes must be a contiguous array of uint64, as Hasher.mixes() gives it");
+  }
+  owner_ = tensor.owner;
+  mixes_ = {reinterpret_cast<const std::uint64_t*>(tensor.data), count};
+}
+
 }  // namespace tiercel::python

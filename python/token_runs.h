@@ -63,6 +63,21 @@ class RowIdList {
   std::vector<RowId> converted_;
 };
 
+/// Mixes as Hasher.mixes gives them: a contiguous array of 64-bit integers, of any shape. They
+/// are used in place. Raises TypeError (no array of integers), InvalidArgumentError.
+class MixArray {
+ public:
+  explicit MixArray(py::handle mixes);
+  MixArray(const MixArray&) = delete;
+  MixArray& operator=(const MixArray&) = delete;
+
+  [[nodiscard]] std::span<const std::uint64_t> mixes() const noexcept { return mixes_; }
+
+ private:
+  std::span<const std::uint64_t> mixes_;
+  py::object owner_;
+};
+
 }  // namespace tiercel::python
 
 #endif  // TIERCEL_PYTHON_TOKEN_RUNS_H_

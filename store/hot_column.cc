@@ -60,8 +60,9 @@ void HotColumnReader::Sort() {
   std::sort(order_.begin(), order_.end());
 }
 
-/// Reads the first part of its rows. The others are copied then if they are in DRAM, while
-/// the row's place in the cache is at hand, or else read in sweeps of their own.
+/// Reads the first part of its rows, which is never held in DRAM. The others (scales) are copied
+/// then if they are, while the row's place in the cache is at hand, or else read in sweeps of
+/// their own.
 void HotColumnReader::Load(std::uint32_t head) {
   const Space& space = context_.layout.spaces[chunk_.space];
   layer_index_ = space.layer_index;
@@ -76,7 +77,6 @@ void HotColumnReader::Load(std::uint32_t head) {
   }
   Sort();
   part_ = 0;
-  if (context_.locator.HasResident(layer_index_, part_)) TakeResident();
   pending_ = order_;
   LoadPart();
   for (part_ = 1; part_ < part_count; ++part_) {
@@ -107,21 +107,6 @@ void HotColumnReader::PrefetchSlots(std::span<const std::uint64_t> entries,
   if (first + kPrefetchRows >= entries.size()) return;
   const std::span<const std::byte> bytes = RowBytes(entries[first + kPrefetchRows]);
   for (std::size_t at = 0; at < bytes.size(); at += 64) __builtin_prefetch(&bytes[at], 1);
-}
-
-/// Copies the first part of the rows that have it in DRAM; the others stay in order_.
-void HotColumnReader::TakeResident() {
-  std::size_t kept = 0;
-  for (std::size_t i = 0; i < order_.size(); ++i) {
-    const std::uint64_t entry = order_[i];
-    PrefetchSlots(order_, i);
-    if (context_.locator.CopyResident(layer_index_, part_, RowOf(entry), RowBytes(entry))) {
-      CopyRest(entry);
-    } else {
-      order_[kept++] = entry;
-    }
-  }
-  order_.resize(kept);
 }
 
 /// Copies the parts after the first that are in DRAM by now; notes those that are not.

@@ -78,7 +78,6 @@ class HotColumnReader final : private ReadSink {
   };
 
   void Sort();
-  void TakeResident();
   void CopyRest(std::uint64_t entry) noexcept;
   void LoadPart();
   void Refill();

@@ -69,11 +69,6 @@ class RowLocator {
   [[nodiscard]] bool Intact(std::uint32_t layer_index, std::uint32_t part, RowId row,
                             const RowRead& place, std::span<const std::byte> read) const noexcept;
 
-  /// Whether the part of some rows is in DRAM, or will be once it has been loaded.
-  [[nodiscard]] bool HasResident(std::uint32_t layer_index, std::uint32_t part) const noexcept {
-    return layers_[layer_index].parts[part].resident != nullptr;
-  }
-
   /// Copies the part into `row_bytes` (a whole row) if it is in DRAM by now.
   /// REQUIRES: row < the layer's row count.
   [[nodiscard]] bool CopyResident(std::uint32_t layer_index, std::uint32_t part, RowId row,

@@ -91,6 +91,10 @@ TIERCEL_API tiercel_code tiercel_hot_set_saved_init(tiercel_hot_set_saved* value
                                                     size_t struct_size) TIERCEL_NOEXCEPT;
 TIERCEL_API tiercel_code tiercel_hot_set_progress_init(tiercel_hot_set_progress* value,
                                                        size_t struct_size) TIERCEL_NOEXCEPT;
+TIERCEL_API tiercel_code tiercel_shared_cache_info_init(tiercel_shared_cache_info* value,
+                                                        size_t struct_size) TIERCEL_NOEXCEPT;
+TIERCEL_API tiercel_code tiercel_shared_cache_layer_init(tiercel_shared_cache_layer* value,
+                                                         size_t struct_size) TIERCEL_NOEXCEPT;
 
 // ---- token map: raw token ids to compressed ones --------------------------------
 
@@ -323,6 +327,93 @@ TIERCEL_API tiercel_code tiercel_store_get_hot_set(
 TIERCEL_API tiercel_code tiercel_store_wait_hot_set(tiercel_store* store) TIERCEL_NOEXCEPT;
 /// Stops a load that is under way and waits until it has ended. What was loaded stays.
 TIERCEL_API tiercel_code tiercel_store_cancel_hot_set(tiercel_store* store) TIERCEL_NOEXCEPT;
+
+// ---- shared cache: one DRAM cache for the processes of a machine ------------------
+// One process opens the store, the only writer; the others read what is in its cache and get
+// the rest elsewhere. They take no lock and write nothing. What a reader may rely on, and why:
+// tiercel/shared_cache.h.
+
+/// The descriptor of the memory that the cache lies in, for other processes: to be handed over
+/// by fork(2), SCM_RIGHTS, or as /proc/PID/fd/N. It stays the store's: not to be closed.
+/// Errors: UNAVAILABLE (the store was not opened with shared_cache).
+TIERCEL_API tiercel_code tiercel_store_share_cache(const tiercel_store* store,
+                                                   int32_t* descriptor) TIERCEL_NOEXCEPT;
+/// Counts a use of each group that is in the cache, as a lookup would: for what other
+/// processes found there. Fetches nothing. `mixes` has shape [t, order_count], as
+/// tiercel_hasher_mixes() gives them; `present`, how many are there, may be NULL.
+/// Errors: NOT_FOUND (a layer that is not served), INVALID_ARGUMENT (not whole tokens).
+TIERCEL_API tiercel_code tiercel_store_touch(tiercel_store* store, uint32_t layer_id,
+                                             const uint64_t* mixes, size_t mix_count,
+                                             uint64_t* present) TIERCEL_NOEXCEPT;
+/// Maps the cache behind `descriptor`, which stays the caller's and may be closed after.
+///
+///   checkpoint   the tables that the writer opened, of tiercel_inspect() or of a store; not
+///                needed afterwards.
+///   shard_rank, shard_count   the writer's, where `checkpoint` is of tiercel_inspect(); 0, 1:
+///                all heads, or those that the checkpoint's store serves.
+///
+/// Errors: INVALID_ARGUMENT (not a shared cache; one of another version, of other tables, of
+/// another shard, of files that were written since), CORRUPTION (it says what cannot be),
+/// RESOURCE_EXHAUSTED (no address space), IO_ERROR.
+TIERCEL_API tiercel_code tiercel_shared_cache_open(int32_t descriptor,
+                                                   const tiercel_checkpoint* checkpoint,
+                                                   uint32_t shard_rank, uint32_t shard_count,
+                                                   tiercel_shared_cache** cache) TIERCEL_NOEXCEPT;
+TIERCEL_API tiercel_code tiercel_shared_cache_get_info(
+    const tiercel_shared_cache* cache, tiercel_shared_cache_info* info) TIERCEL_NOEXCEPT;
+/// The layer at `layer_index` in [0, layer_count). Errors: NOT_FOUND (beyond).
+TIERCEL_API tiercel_code
+tiercel_shared_cache_get_layer(const tiercel_shared_cache* cache, uint32_t layer_index,
+                               tiercel_shared_cache_layer* layer) TIERCEL_NOEXCEPT;
+/// Copies the groups that are in the cache. Never blocks.
+///
+///   mixes  shape [t, order_count], as tiercel_hasher_mixes() gives them.
+///   rows   shape [t, column_count, stored row size], exactly `row_bytes`: the group of
+///          mixes[i] goes to the i-th part.
+///   hits   shape [t, order_count]: written in full. 1: the group is in `rows`; 0: that part
+///          was left alone or zeroed.
+///   hit_count  how many are 1. May be NULL.
+///
+/// Errors: NOT_FOUND (a layer that the writer does not serve), INVALID_ARGUMENT (a wrong
+/// length; nothing is written).
+TIERCEL_API tiercel_code tiercel_shared_cache_lookup(const tiercel_shared_cache* cache,
+                                                     uint32_t layer_id, const uint64_t* mixes,
+                                                     size_t mix_count, void* rows, size_t row_bytes,
+                                                     uint8_t* hits,
+                                                     uint64_t* hit_count) TIERCEL_NOEXCEPT;
+/// Says in which slots the groups are now, for a reader that gathers them itself (a GPU).
+/// Nothing keeps them there: once it has read, tiercel_shared_cache_recheck() tells which were
+/// there until then.
+///
+///   slots     shape [t, order_count]: written in full. TIERCEL_NO_SLOT: not there.
+///   versions  shape [t, order_count]: for the recheck.
+///   found     how many are there. May be NULL.
+///
+/// Errors: as tiercel_shared_cache_lookup().
+TIERCEL_API tiercel_code tiercel_shared_cache_find(const tiercel_shared_cache* cache,
+                                                   uint32_t layer_id, const uint64_t* mixes,
+                                                   size_t mix_count, uint32_t* slots,
+                                                   uint64_t* versions,
+                                                   uint64_t* found) TIERCEL_NOEXCEPT;
+/// `slots` and `versions`: shape [count], of a find, or any part of them. `unchanged`: shape
+/// [count], written in full: 1 where what was read of the slot in between is whole and right;
+/// the rest must be thrown away. `unchanged_count` may be NULL.
+/// Errors: as tiercel_shared_cache_lookup().
+TIERCEL_API tiercel_code tiercel_shared_cache_recheck(const tiercel_shared_cache* cache,
+                                                      uint32_t layer_id, const uint32_t* slots,
+                                                      const uint64_t* versions, size_t count,
+                                                      uint8_t* unchanged,
+                                                      uint64_t* unchanged_count) TIERCEL_NOEXCEPT;
+/// All of the memory, as this process maps it: read-only, until the handle is closed.
+TIERCEL_API tiercel_code tiercel_shared_cache_get_bytes(const tiercel_shared_cache* cache,
+                                                        const void** bytes,
+                                                        size_t* size_bytes) TIERCEL_NOEXCEPT;
+/// *closed is 1 once the writer's store was closed in an orderly way: nothing comes in any
+/// more, what is there stays good. Of a writer that was killed the memory does not know.
+TIERCEL_API tiercel_code tiercel_shared_cache_writer_closed(const tiercel_shared_cache* cache,
+                                                            int32_t* closed) TIERCEL_NOEXCEPT;
+/// Unmaps it. NULL: does nothing.
+TIERCEL_API void tiercel_shared_cache_close(tiercel_shared_cache* cache) TIERCEL_NOEXCEPT;
 
 #ifdef __cplusplus
 }  // extern "C"

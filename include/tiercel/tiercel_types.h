@@ -139,11 +139,15 @@ enum {
   TIERCEL_HOT_SET_CANCELLED = 4  ///< It was stopped.
 };
 
-typedef struct tiercel_token_map tiercel_token_map;    ///< Raw ids to compressed ids.
-typedef struct tiercel_checkpoint tiercel_checkpoint;  ///< Facts of a checkpoint's tables.
-typedef struct tiercel_hasher tiercel_hasher;          ///< Token runs to mixes and row ids.
-typedef struct tiercel_store tiercel_store;            ///< The open tables.
-typedef struct tiercel_ticket tiercel_ticket;          ///< Rows on their way.
+typedef struct tiercel_token_map tiercel_token_map;        ///< Raw ids to compressed ids.
+typedef struct tiercel_checkpoint tiercel_checkpoint;      ///< Facts of a checkpoint's tables.
+typedef struct tiercel_hasher tiercel_hasher;              ///< Token runs to mixes and row ids.
+typedef struct tiercel_store tiercel_store;                ///< The open tables.
+typedef struct tiercel_ticket tiercel_ticket;              ///< Rows on their way.
+typedef struct tiercel_shared_cache tiercel_shared_cache;  ///< Another process's DRAM cache.
+
+/// A slot that is none: of a group that is not in a shared cache.
+#define TIERCEL_NO_SLOT UINT32_MAX
 
 /// Facts of a hash recipe. Output: see tiercel_checkpoint_get_recipe().
 typedef struct tiercel_recipe_info {
@@ -220,7 +224,7 @@ typedef struct tiercel_store_options {
   const char* state_path;     ///< NULL: the state directory of the table itself.
   uint64_t overlay_rows_max;  ///< Updated rows at most. 0: what a 64th of the budget holds.
   uint32_t updates;           ///< TIERCEL_UPDATES_AUTO.
-  uint32_t reserved;          ///< 0
+  uint32_t shared_cache;      ///< 1: other processes may read the cache, see share_cache(). 0.
 } tiercel_store_options;
 
 /// One row to be replaced.
@@ -398,6 +402,28 @@ typedef struct tiercel_hot_set_progress {
   uint64_t total_bytes;  ///< To read in all, at most.
   uint64_t elapsed_ns;   ///< Since the load began, until it ended.
 } tiercel_hot_set_progress;
+
+typedef struct tiercel_shared_cache_info {
+  size_t struct_size;
+  uint64_t size_bytes;   ///< Of the memory, which is there once for all processes.
+  uint32_t layer_count;  ///< Layers that the writer serves.
+  uint32_t shard_rank;   ///< Whose heads its groups have: head h of every order where
+  uint32_t shard_count;  ///< h mod shard_count is shard_rank.
+  uint32_t has_updates;  ///< 1: the writer has a state open: its updated rows are in the groups.
+} tiercel_shared_cache_info;
+
+/// One layer in a shared cache. A group is the rows of one n-gram, one a head.
+typedef struct tiercel_shared_cache_layer {
+  size_t struct_size;
+  uint32_t layer_id;
+  uint32_t order_count;
+  uint32_t group_size_bytes;
+  uint32_t slot_count;
+  /// Where slot s begins in tiercel_shared_cache_get_bytes(): slots_offset_bytes +
+  /// s * slot_stride_bytes, both multiples of 16. Layers of one group size have slots in common.
+  uint64_t slots_offset_bytes;
+  uint64_t slot_stride_bytes;
+} tiercel_shared_cache_layer;
 
 #ifdef __cplusplus
 }  // extern "C"

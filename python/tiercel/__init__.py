@@ -32,6 +32,7 @@ from tiercel._results import (
 )
 from tiercel._tiercel import (
     Hasher,
+    SharedCache,
     Store,
     Ticket,
     TokenMap,
@@ -45,7 +46,7 @@ from tiercel._tiercel import (
 DEAD_TOKEN = -1
 """A token that takes part in no n-gram: an image patch, padding."""
 
-for _public in (Hasher, Store, Ticket, TokenMap):
+for _public in (Hasher, SharedCache, Store, Ticket, TokenMap):
     _public.__module__ = "tiercel"
 del _public
 

@@ -82,6 +82,9 @@ void CheckKeys(const Hasher& hasher, Prng& prng, Tally& tally) {
     if (i < 4) mix = std::vector<std::uint64_t>{0, kTwo63 - 1, kTwo63, ~std::uint64_t{0}}[i];
     if (!is_signed) mix &= kTwo63 - 1;
     const std::vector<RowId> rows = RowsOf(hasher, layer, order, mix);
+    for (std::uint32_t head = 0; head < rows.size(); ++head) {
+      ASSERT_EQ(hasher.RowOfMix(layer, order, mix, head), rows[head]);
+    }
     const std::uint64_t key = hasher.GroupKey(layer, order, mix);
     ASSERT_EQ(hasher.GroupKeyOfRows(layer, order, rows), key) << mix;
     ASSERT_EQ(RowsOf(hasher, layer, order, key), rows) << mix;  // A key is itself a mix.
