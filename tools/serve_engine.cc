@@ -19,9 +19,10 @@ using Clock = std::chrono::steady_clock;
 constexpr std::chrono::microseconds kWakeUpSlack(300);
 /// Tokens of a lookup of the warm-up.
 constexpr std::size_t kWarmTokens = 2048;
-/// Reads of the bursts that tell what the disk can do.
+/// Reads of the bursts that tell what the disk can do, and how many bursts a round: what is
+/// shared can do half as much a minute later.
 constexpr std::uint32_t kCapacityReads = 4096;
-constexpr int kCapacityBursts = 9;
+constexpr int kCapacityBursts = 3;
 
 std::uint64_t Ns(Clock::duration duration) {
   return static_cast<std::uint64_t>(
@@ -90,7 +91,7 @@ class ServeEngine {
   }
 
   [[nodiscard]] Status WarmUp();
-  [[nodiscard]] Status MeasureDisk(ServeRun& run);
+  [[nodiscard]] Status MeasureDisk();
   [[nodiscard]] Status RunSteps(ServeArm& arm, std::uint64_t count, bool beside_prompt);
   [[nodiscard]] Status Step(ServeArm& arm);
   [[nodiscard]] Status IdealStep(ServeArm& arm);
@@ -114,7 +115,8 @@ class ServeEngine {
   std::vector<PrefetchLayer> layers_;
   Ticket prompt_;
   ServePrefill prefill_;
-  std::uint64_t prompt_end_;  ///< Prompts are taken from the trace's end backwards.
+  std::vector<double> burst_seconds_;  ///< Of all rounds.
+  std::uint64_t prompt_end_;           ///< Prompts are taken from the trace's end backwards.
   std::uint64_t steps_done_ = 0;
 };
 
@@ -187,16 +189,13 @@ Status ServeEngine::WarmUp() {
   return {};
 }
 
-Status ServeEngine::MeasureDisk(ServeRun& run) {
-  std::vector<double> seconds;
+Status ServeEngine::MeasureDisk() {
   for (int i = 0; i < kCapacityBursts; ++i) {
     const std::uint32_t count = kCapacityReads;
     std::chrono::nanoseconds done_after{0};
     if (Status status = bursts_.Read({&count, 1}, {&done_after, 1}); !status.ok()) return status;
-    seconds.push_back(std::chrono::duration<double>(done_after).count());
+    burst_seconds_.push_back(std::chrono::duration<double>(done_after).count());
   }
-  std::ranges::sort(seconds);
-  run.disk_reads_per_second = kCapacityReads / seconds[seconds.size() / 2];
   return {};
 }
 
@@ -302,14 +301,16 @@ Result<ServeRun> ServeEngine::Run() {
   ServeRun run;
   if (Status status = CheckTrace(); !status.ok()) return status;
   if (Status status = WarmUp(); !status.ok()) return status;
-  if (Status status = MeasureDisk(run); !status.ok()) return status;
   for (std::uint32_t round = 0; round < options_.round_count; ++round) {
     const std::uint64_t count = options_.step_count * (round + 1) / options_.round_count -
                                 options_.step_count * round / options_.round_count;
+    if (Status status = MeasureDisk(); !status.ok()) return status;
     if (Status status = RunSteps(run.alone, count, false); !status.ok()) return status;
     if (options_.prefill_token_count == 0) continue;
     if (Status status = RunSteps(run.beside, count, true); !status.ok()) return status;
   }
+  std::ranges::sort(burst_seconds_);
+  run.disk_reads_per_second = kCapacityReads / burst_seconds_[burst_seconds_.size() / 2];
   run.prefill = prefill_;
   run.stats = store_.Stats();
   return run;
