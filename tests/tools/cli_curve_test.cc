@@ -227,14 +227,14 @@ TEST(CliPlanTest, TakesATraceAndAProfile) {
                             .queue_depth = 64,
                             .points = {{4096, 64, 228'428.0, 270'000, 410'000, 672'000, 2'620.0}}};
   const std::string profile = scratch.Write("disk.json", DiskProfileJson(disk));
-  const ProgramRun run = RunPlan({"--dram", "128MiB", "--disk-profile", profile, "--trace", kTrace,
+  const ProgramRun run = RunPlan({"--dram", "16MiB", "--disk-profile", profile, "--trace", kTrace,
                                   "--token-map", kMap, "--scales", "disk", "--json"});
   ASSERT_EQ(run.exit_code, 0) << run.err;
   const Json json = run.Json();
   EXPECT_EQ(json.at("iops"), 228428.0);
   EXPECT_EQ(json.at("cpu_ns_per_read"), 2620.0);
   EXPECT_NE(json.at("hit_rates_of").get<std::string>().find("sample_trace"), std::string::npos);
-  const Json curve = RunV41Curve({"--sizes", "128MiB", "--policies", "ours", "--json"}).Json();
+  const Json curve = RunV41Curve({"--sizes", "16MiB", "--policies", "ours", "--json"}).Json();
   EXPECT_NEAR(json.at("plan").at("hit_rate").get<double>(),
               PolicyOf(curve, "ours")[0].at("hit_rate").get<double>(), 1e-6);
 }
