@@ -99,6 +99,15 @@ Status CheckOptions(const CurveOptions& options) {
     return Status(StatusCode::kInvalidArgument,
                   "a curve needs a policy, a size and the size of a row");
   }
+  if (options.trace_known && options.known_token_count > 0) {
+    return Status(StatusCode::kInvalidArgument,
+                  "trace_known and known_token_count exclude each other: the whole trace is known, "
+                  "or so many tokens of it");
+  }
+  if (options.trace_known && std::ranges::count(options.policies, CurvePolicy::kCache) > 0) {
+    return Status(StatusCode::kInvalidArgument,
+                  "trace_known is for the simulated policy: a cache does not tell what it gave up");
+  }
   return {};
 }
 
@@ -131,13 +140,15 @@ class Simulation {
            static_cast<double>(trace_.slices.size());
   }
 
-  /// The queue of known tokens as it is in one slice: its share of all accesses.
-  [[nodiscard]] KnownQueue KnownIn(const AccessTrace& trace) const noexcept {
+  /// What is known ahead in one slice: of a queue of tokens, its share of all accesses.
+  [[nodiscard]] KnownAccesses KnownIn(const AccessTrace& trace) const noexcept {
+    if (options_.trace_known) return {.queue_count = 0, .expected_max = 0, .all = true};
     const auto all_tokens = static_cast<double>(trace_.warm_token_count + trace_.token_count);
     const double known = static_cast<double>(options_.known_token_count) *
                          static_cast<double>(trace.items.size()) / all_tokens;
-    return {.access_count = static_cast<std::uint64_t>(known),
-            .expected_max = static_cast<std::uint64_t>(known * kExpectedShare)};
+    return {.queue_count = static_cast<std::uint64_t>(known),
+            .expected_max = static_cast<std::uint64_t>(known * kExpectedShare),
+            .all = false};
   }
 
   const GroupTraceImpl& trace_;
@@ -176,8 +187,12 @@ Result<CurvePoint> Simulation::PlanPoint(const Curve& curve, CurvePolicy policy,
   if (policy == CurvePolicy::kOurs || policy == CurvePolicy::kCache) {
     const auto group_size_bytes =
         static_cast<std::uint32_t>(curve.ngram_size_bytes / curve.layer_count);
-    const auto expected_ngrams = static_cast<std::uint64_t>(
-        kExpectedShare * static_cast<double>(options_.known_token_count * order_count_));
+    // Of all that is known, what is in the cache is expected, no more.
+    const auto expected_ngrams =
+        options_.trace_known
+            ? point.ngram_count
+            : static_cast<std::uint64_t>(
+                  kExpectedShare * static_cast<double>(options_.known_token_count * order_count_));
     Result<std::uint64_t> count =
         CacheNgramCount(size_bytes, group_size_bytes, curve.layer_count, expected_ngrams);
     if (!count.ok()) return std::move(count).TakeStatus();

@@ -31,6 +31,7 @@ struct CurveFlags {
   std::optional<double> sample_fraction;
   std::uint64_t seed = 1;
   std::uint64_t known_token_count = 0;
+  bool trace_known = false;
   bool orders = false;
   std::string svg;
   bool json = false;
@@ -45,6 +46,7 @@ CurveRun RunOf(const CurveFlags& flags) {
   run.sample_fraction = flags.sample_fraction;
   run.seed = flags.seed;
   run.known_token_count = flags.known_token_count;
+  run.trace_known = flags.trace_known;
   for (const std::string& size : flags.sizes) {
     run.size_bytes.push_back(OrUsage("--sizes", ParseByteSize(size)));
   }
@@ -124,9 +126,12 @@ Command AddCurveCommand(CLI::App& program) {
   app->add_option("--seed", flags->seed, "Which n-grams are in the sample")
       ->type_name("S")
       ->capture_default_str();
-  app->add_option("--known-tokens", flags->known_token_count,
-                  "Tokens that wait in a queue, known ahead to `ours`")
-      ->type_name("TOKENS");
+  CLI::Option* const known = app->add_option("--known-tokens", flags->known_token_count,
+                                             "Tokens that wait in a queue, known ahead to `ours`")
+                                 ->type_name("TOKENS");
+  app->add_flag("--known-trace", flags->trace_known,
+                "`ours` knows when each n-gram comes again, as in a replay")
+      ->excludes(known);
   app->add_flag("--orders", flags->orders, "A table for each order of n-grams, too");
   app->add_option("--svg", flags->svg, "Draw the curves")->type_name("FILE");
   app->add_flag("--json", flags->json, "Print the report as JSON");

@@ -66,6 +66,7 @@ Result<Curve> RunCurve(const CurveRun& run, const ModelFlags& model) {
   curve.policies = run.policies;
   curve.size_bytes = run.size_bytes;
   curve.known_token_count = run.known_token_count;
+  curve.trace_known = run.trace_known;
   curve.row_size_bytes = model.SizesOf(parameters).row_size_bytes;
   curve.progress = [&bar](std::uint64_t done, std::uint64_t total) {
     bar.Update(done, total);

@@ -25,6 +25,7 @@ struct CurveRun {
   std::vector<CurvePolicy> policies;
   std::vector<std::uint64_t> size_bytes;
   std::uint64_t known_token_count = 0;
+  bool trace_known = false;
 };
 
 /// Reads the trace, serves it in the order of a replay, simulates. Draws a bar on a

@@ -62,13 +62,7 @@ class NumberSet {
 class ClairvoyantSim {
  public:
   ClairvoyantSim(const AccessTrace& trace, std::uint64_t capacity)
-      : next_uses_(trace.items.size()), resident_(trace.items.size()), capacity_(capacity) {
-    std::vector<std::uint32_t> upcoming(trace.item_count(), kNever);
-    for (std::size_t i = trace.items.size(); i-- > 0;) {
-      next_uses_[i] = upcoming[trace.items[i]];
-      upcoming[trace.items[i]] = static_cast<std::uint32_t>(i);
-    }
-  }
+      : next_uses_(NextUses(trace)), resident_(trace.items.size()), capacity_(capacity) {}
 
   /// REQUIRES: called for the items of the trace in their order.
   bool Access(std::uint32_t /*item*/) noexcept {
@@ -78,7 +72,7 @@ class ClairvoyantSim {
       resident_.Remove(now);
       --size_;
     }
-    if (next_uses_[now] == kNever) return hit;
+    if (next_uses_[now] == kNeverUsed) return hit;
     resident_.Insert(next_uses_[now]);
     if (++size_ > capacity_) {
       resident_.Remove(resident_.Largest());
@@ -88,8 +82,6 @@ class ClairvoyantSim {
   }
 
  private:
-  static constexpr std::uint32_t kNever = ~std::uint32_t{0};
-
   std::vector<std::uint32_t> next_uses_;  ///< Shape [accesses].
   NumberSet resident_;                    ///< When each resident item is needed next.
   std::size_t now_ = 0;

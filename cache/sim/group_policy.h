@@ -19,21 +19,24 @@ namespace tiercel {
 /// (a dense array finds the slot; the real one refuses an insertion in a million) and
 /// limbo (64 slots or so).
 ///
-/// With `known_count` > 0 the next so many accesses are known at any time, as those of a
-/// queue of prompts are: each is expected when it comes into sight and released when it is
-/// made. The table of expectations has room for `expected_max` items at a time.
+/// Of a queue of prompts each access is expected when it comes into sight and released when it
+/// is made. Where all is known, each resident item is expected when it is needed next, and
+/// released when it is used or given up.
 ///
 /// Threading: one thread at a time.
 class GroupPolicySim {
  public:
-  GroupPolicySim(const AccessTrace& trace, std::uint64_t capacity, std::uint64_t known_count = 0,
-                 std::uint64_t expected_max = 0)
+  GroupPolicySim(const AccessTrace& trace, std::uint64_t capacity, const KnownAccesses& known = {})
       : trace_(trace),
         options_{.space_count = trace.class_count,
-                 .expected_groups_max = expected_max,
-                 .expected_span = std::max<std::uint64_t>(known_count, 1)},
-        known_count_(known_count),
-        noted_(known_count > 0 ? trace.items.size() : 0),
+                 .expected_groups_max = known.all ? capacity : known.expected_max,
+                 .expected_span = std::max<std::uint64_t>(
+                     known.all ? trace.items.size() : known.queue_count, 1)},
+        known_(known),
+        next_uses_(known.all ? NextUses(trace) : std::vector<std::uint32_t>()),
+        noted_(known.all               ? capacity
+               : known.queue_count > 0 ? trace.items.size()
+                                       : 0),
         slots_(trace.item_count(), Policy::kNoSlot),
         items_(capacity),
         records_(capacity),
@@ -45,8 +48,9 @@ class GroupPolicySim {
   /// Asks for `item`, the next of the trace, and takes it in where it is missing. Returns
   /// whether it was there.
   bool Access(std::uint32_t item) noexcept {
-    if (known_count_ == 0) return Serve(item);
-    for (; seen_ < trace_.items.size() && seen_ <= served_ + known_count_; ++seen_) {
+    if (known_.all) return ServeForeseen(item);
+    if (known_.queue_count == 0) return Serve(item);
+    for (; seen_ < trace_.items.size() && seen_ <= served_ + known_.queue_count; ++seen_) {
       const std::uint32_t ahead = trace_.items[seen_];
       noted_[seen_] = policy_.Expect(HashOf(ahead), slots_[ahead], seen_);
     }
@@ -69,6 +73,7 @@ class GroupPolicySim {
       slot = policy_.Evict();
       if (slot == Policy::kNoSlot) return false;
       slots_[items_[slot]] = Policy::kNoSlot;
+      if (known_.all && noted_[slot]) policy_.Release(HashOf(items_[slot]), Policy::kNoSlot);
     }
     SlotRecord& record = records_[slot];
     record.key = trace_.keys[item];
@@ -77,6 +82,16 @@ class GroupPolicySim {
     slots_[item] = slot;
     items_[slot] = item;
     return false;
+  }
+
+  bool ServeForeseen(std::uint32_t item) noexcept {
+    const std::uint32_t next_use = next_uses_[served_++];
+    const bool hit = Serve(item);
+    const std::uint32_t slot = slots_[item];
+    if (slot == Policy::kNoSlot) return false;
+    if (hit && noted_[slot]) policy_.Release(HashOf(item), slot);
+    noted_[slot] = next_use != kNeverUsed && policy_.Expect(HashOf(item), slot, next_use);
+    return hit;
   }
 
   struct alignas(64) Line {
@@ -88,10 +103,12 @@ class GroupPolicySim {
 
   const AccessTrace& trace_;
   const PolicyOptions options_;
-  const std::uint64_t known_count_;
-  std::size_t seen_ = 0;              ///< Accesses before this one were looked at.
-  std::size_t served_ = 0;            ///< Accesses before this one were made.
-  std::vector<bool> noted_;           ///< Shape [accesses], if any are known ahead: was there room?
+  const KnownAccesses known_;
+  const std::vector<std::uint32_t> next_uses_;  ///< Shape [accesses], where all is known.
+  std::size_t seen_ = 0;                        ///< Accesses before this one were looked at.
+  std::size_t served_ = 0;                      ///< Accesses before this one were made.
+  /// Shape [accesses] of a queue, [slots] where all is known: is it expected?
+  std::vector<bool> noted_;
   std::vector<std::uint32_t> slots_;  ///< Shape [items]: where each lies.
   std::vector<std::uint32_t> items_;  ///< Shape [slots].
   std::vector<SlotRecord> records_;

@@ -29,7 +29,7 @@ std::vector<std::uint64_t> CountMisses(const AccessTrace& trace, Cache&& cache) 
 }  // namespace
 
 std::vector<std::uint64_t> SimulateMisses(SimPolicy policy, const AccessTrace& trace,
-                                          std::uint64_t capacity, const KnownQueue& known) {
+                                          std::uint64_t capacity, const KnownAccesses& known) {
   assert(capacity > 0);
   // More room than items is no use, and some policies take memory for all of it.
   capacity = std::min<std::uint64_t>(capacity, std::max(trace.item_count(), 1U));
@@ -41,8 +41,7 @@ std::vector<std::uint64_t> SimulateMisses(SimPolicy policy, const AccessTrace& t
     case SimPolicy::kTinyLfu:
       return CountMisses(trace, TinyLfuSim(trace.item_count(), capacity));
     case SimPolicy::kGroupPolicy:
-      return CountMisses(trace,
-                         GroupPolicySim(trace, capacity, known.access_count, known.expected_max));
+      return CountMisses(trace, GroupPolicySim(trace, capacity, known));
     case SimPolicy::kTopK:
       return CountMisses(trace, TopKSim(trace, capacity));
     case SimPolicy::kClairvoyant:
@@ -54,16 +53,17 @@ std::vector<std::uint64_t> SimulateMisses(SimPolicy policy, const AccessTrace& t
 Result<std::vector<std::uint64_t>> SimulateGroupCache(const AccessTrace& trace,
                                                       std::uint64_t budget_bytes,
                                                       std::uint32_t group_size_bytes,
-                                                      const KnownQueue& known) {
+                                                      const KnownAccesses& known) {
+  assert(!known.all);
   GroupCacheOptions options;
   options.budget_bytes = budget_bytes;
   options.group_size_bytes.assign(trace.class_count, group_size_bytes);
   options.expected_groups_max = known.expected_max;
-  options.expected_span = std::max<std::uint64_t>(known.access_count, 1);
+  options.expected_span = std::max<std::uint64_t>(known.queue_count, 1);
   Result<std::unique_ptr<GroupCache>> cache = GroupCache::Create(options);
   if (!cache.ok()) return std::move(cache).TakeStatus();
   return CountMisses(
-      trace, GroupCacheSim(trace, std::move(cache).value(), group_size_bytes, known.access_count));
+      trace, GroupCacheSim(trace, std::move(cache).value(), group_size_bytes, known.queue_count));
 }
 
 std::vector<std::uint64_t> CountFirstUses(const AccessTrace& trace) {

@@ -19,12 +19,6 @@ enum class SimPolicy : std::uint8_t {
   kClairvoyant,
 };
 
-/// A queue of prompts whose accesses are known before they are made.
-struct KnownQueue {
-  std::uint64_t access_count = 0;  ///< The next so many at any time; 0: none.
-  std::uint64_t expected_max = 0;  ///< Items that can be remembered as expected.
-};
-
 /// Misses of each class among the counted accesses, in a cache of `capacity` items.
 ///
 ///   known  for kGroupPolicy alone: what it knows of the future.
@@ -34,15 +28,14 @@ struct KnownQueue {
 /// REQUIRES: capacity > 0; fewer than 2^32 - 1 accesses.
 [[nodiscard]] std::vector<std::uint64_t> SimulateMisses(SimPolicy policy, const AccessTrace& trace,
                                                         std::uint64_t capacity,
-                                                        const KnownQueue& known = {});
+                                                        const KnownAccesses& known = {});
 
 /// The same of the group cache itself: of a cache of `budget_bytes`, metadata counted, in
 /// which every group has `group_size_bytes`. Takes that memory.
-/// Errors: as GroupCache::Create().
-[[nodiscard]] Result<std::vector<std::uint64_t>> SimulateGroupCache(const AccessTrace& trace,
-                                                                    std::uint64_t budget_bytes,
-                                                                    std::uint32_t group_size_bytes,
-                                                                    const KnownQueue& known = {});
+/// REQUIRES: !known.all. Errors: as GroupCache::Create().
+[[nodiscard]] Result<std::vector<std::uint64_t>> SimulateGroupCache(
+    const AccessTrace& trace, std::uint64_t budget_bytes, std::uint32_t group_size_bytes,
+    const KnownAccesses& known = {});
 
 /// Counted accesses of each class to what was never asked for before: the misses of a
 /// cache without bounds. Shape of the result: [trace.class_count].

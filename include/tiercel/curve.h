@@ -64,6 +64,10 @@ struct CurveOptions {
   /// Tokens that wait in a queue, so that kOurs and kCache know which n-grams come next; the memory
   /// for that is counted. 0: none wait. The other policies are as they were.
   std::uint64_t known_token_count = 0;
+  /// kOurs knows with each n-gram when it comes next, as it can where a trace is replayed: what
+  /// is left to `opt` is what the policy's draw of candidates costs. The memory for that is
+  /// counted. Not with kCache or known_token_count.
+  bool trace_known = false;
   /// Called between simulations with those done and all. False stops.
   std::function<bool(std::uint64_t done, std::uint64_t total)> progress;
 };

@@ -376,7 +376,7 @@ TEST(GroupPolicySimTest, AKnownQueueSavesMisses) {
   const std::uint64_t capacity = 500;
   const auto misses = [&](std::uint64_t known_count) {
     return SimulateMisses(SimPolicy::kGroupPolicy, trace, capacity,
-                          {.access_count = known_count, .expected_max = trace.item_count()})
+                          {.queue_count = known_count, .expected_max = trace.item_count()})
         .at(0);
   };
   const std::uint64_t blind = misses(0);
@@ -385,6 +385,21 @@ TEST(GroupPolicySimTest, AKnownQueueSavesMisses) {
   EXPECT_LT(short_queue, blind);
   EXPECT_LT(longer_queue, short_queue);
   EXPECT_GE(longer_queue, Misses(SimPolicy::kClairvoyant, trace, capacity));
+}
+
+TEST(GroupPolicySimTest, AKnownTraceIsServedNearlyAsByTheClairvoyant) {
+  const AccessTrace trace = SkewedTrace(11, 200'000, 200);
+  const double accesses = static_cast<double>(trace.items.size() - trace.counted_begin);
+  for (const std::uint64_t capacity : {200U, 500U, 2'000U}) {
+    const std::uint64_t least = Misses(SimPolicy::kClairvoyant, trace, capacity);
+    const std::uint64_t blind = Misses(SimPolicy::kGroupPolicy, trace, capacity);
+    KnownAccesses all;
+    all.all = true;
+    const std::uint64_t known = SimulateMisses(SimPolicy::kGroupPolicy, trace, capacity, all).at(0);
+    EXPECT_GE(known, least);
+    EXPECT_LT(static_cast<double>(known - least), 0.02 * accesses) << capacity;
+    EXPECT_LT(known, blind) << capacity;
+  }
 }
 
 TEST(GroupPolicySimTest, HitsAsTheRealCacheDoes) {

@@ -162,6 +162,31 @@ TEST(CurveTest, TheCacheItselfDoesAsItsSimulationSays) {
   }
 }
 
+TEST(CurveTest, AKnownTraceIsWorthWhatIsLeftToOpt) {
+  CurveOptions options = OptionsFor({CurvePolicy::kOurs, CurvePolicy::kClairvoyant}, {0});
+  options.size_bytes = {std::uint64_t{48} << 20};
+  const GroupTrace trace = Served(ZipfTokens(4, 400'000), {.warm_token_count = 100'000});
+  const Curve blind = Simulated(trace, options);
+  options.trace_known = true;
+  const Curve known = Simulated(trace, options);
+  const CurvePoint& ours = known.lines[0].points[0];
+  EXPECT_LT(ours.ngram_count, blind.lines[0].points[0].ngram_count) << "memory was not counted";
+  EXPECT_GT(ours.hit_rate.rate, blind.lines[0].points[0].hit_rate.rate + 0.02);
+  EXPECT_NEAR(ours.hit_rate.rate, known.lines[1].points[0].hit_rate.rate, 0.02);
+}
+
+TEST(CurveTest, WhatIsKnownMustMakeSense) {
+  const GroupTrace trace = Served(ZipfTokens(4, 20'000), {.warm_token_count = 100});
+  CurveOptions options = OptionsFor({CurvePolicy::kOurs}, {0});
+  options.size_bytes = {std::uint64_t{48} << 20};
+  options.trace_known = true;
+  options.known_token_count = 100;
+  EXPECT_EQ(trace.Simulate(options).status().code(), StatusCode::kInvalidArgument);
+  options.known_token_count = 0;
+  options.policies.push_back(CurvePolicy::kCache);
+  EXPECT_EQ(trace.Simulate(options).status().code(), StatusCode::kInvalidArgument);
+}
+
 TEST(CurveTest, MoreMemoryNeverMissesMoreWhereTheFutureIsKnown) {
   const Curve curve = Simulated(
       Served(ZipfTokens(3, 50'000), {}),

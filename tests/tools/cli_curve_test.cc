@@ -143,6 +143,8 @@ TEST(CliCurveTest, RefusesWhatMakesNoSense) {
   ExpectRefused(RunCurve({}), 2, "--like MODEL");
   ExpectRefused(RunCurve({"--like", "gpt"}), 2, "'gpt' is not a model");
   ExpectRefused(RunTiercel({"curve", kTrace, "--like", "deepseek-v4.1-flash"}), 2, "--token-map");
+  ExpectRefused(RunV41Curve({"--known-trace", "--known-tokens", "10"}), 2, "--known-t");
+  ExpectRefused(RunV41Curve({"--known-trace", "--policies", "cache"}), 3, "trace_known");
   ExpectRefused(RunV41Curve({"--sizes", "4000"}), 3, "INVALID_ARGUMENT");
   ExpectRefused(RunV41Curve({"--sizes", "16MiB", "--sample", "0.01"}), 3, "larger sample");
   ExpectRefused(RunV41Curve({"--limit", "9", "--policies", "ours", "--sizes", "10KB"}), 3,
