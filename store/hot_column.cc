@@ -24,6 +24,9 @@ constexpr std::size_t kPrefetchRows = 6;
 constexpr std::uint32_t kIndexBits = 20;
 static_assert(HotChunk::kGroupsMax == 1U << kIndexBits);
 
+/// Set in an entry whose row lacks a part after the first. Rows are below 2^40.
+constexpr std::uint64_t kIncomplete = std::uint64_t{1} << 63;
+
 constexpr std::uint32_t IndexOf(std::uint64_t entry) noexcept {
   return static_cast<std::uint32_t>(entry & ((std::uint64_t{1} << kIndexBits) - 1));
 }
@@ -33,8 +36,6 @@ constexpr std::uint32_t IndexOf(std::uint64_t entry) noexcept {
 HotColumnReader::HotColumnReader(const HotSetContext& context, HotSetCounts& counts,
                                  const std::atomic<bool>& stop, HotChunk& chunk)
     : context_(context), counts_(counts), stop_(stop), chunk_(chunk) {}
-
-HotColumnReader::~HotColumnReader() = default;
 
 Status HotColumnReader::Open(Device& device) {
   Result<std::unique_ptr<ReadQueue>> queue = device.NewQueue();
@@ -61,8 +62,8 @@ void HotColumnReader::Sort() {
 }
 
 /// Reads the first part of its rows, which is never held in DRAM. The others (scales) are copied
-/// then if they are, while the row's place in the cache is at hand, or else read in sweeps of
-/// their own.
+/// then if they are, while the row's place in the cache is at hand; of rows that lack one they
+/// are read in sweeps of their own.
 void HotColumnReader::Load(std::uint32_t head) {
   const Space& space = context_.layout.spaces[chunk_.space];
   layer_index_ = space.layer_index;
@@ -70,18 +71,14 @@ void HotColumnReader::Load(std::uint32_t head) {
   first_row_ = context_.checkpoint.recipe.layers[context_.layout.layers[layer_index_].recipe_index]
                    .offsets[std::size_t{space.order_index} * context_.layout.head_count + head];
   const std::uint32_t part_count = context_.locator.PartCount(layer_index_);
-  if (missing_.size() < part_count) missing_.resize(part_count);
-  for (std::uint32_t part = 1; part < part_count; ++part) {
-    missing_[part].clear();
-    missing_[part].reserve(chunk_.groups.size());  // OnRead() must not throw.
-  }
   Sort();
   part_ = 0;
   pending_ = order_;
   LoadPart();
+  std::erase_if(order_, [](std::uint64_t entry) { return (entry & kIncomplete) == 0; });
+  for (std::uint64_t& entry : order_) entry &= ~kIncomplete;
   for (part_ = 1; part_ < part_count; ++part_) {
-    std::sort(missing_[part_].begin(), missing_[part_].end());  // As reads ended.
-    pending_ = missing_[part_];
+    pending_ = order_;
     LoadPart();
   }
 }
@@ -109,12 +106,12 @@ void HotColumnReader::PrefetchSlots(std::span<const std::uint64_t> entries,
   for (std::size_t at = 0; at < bytes.size(); at += 64) __builtin_prefetch(&bytes[at], 1);
 }
 
-/// Copies the parts after the first that are in DRAM by now; notes those that are not.
-void HotColumnReader::CopyRest(std::uint64_t entry) noexcept {
+/// Copies the parts after the first that are in DRAM by now; marks the entry where one is not.
+void HotColumnReader::CopyRest(std::uint64_t& entry) const noexcept {
+  const RowId row = RowOf(entry);
+  const std::span<std::byte> bytes = RowBytes(entry);
   for (std::uint32_t part = 1; part < context_.locator.PartCount(layer_index_); ++part) {
-    if (!context_.locator.CopyResident(layer_index_, part, RowOf(entry), RowBytes(entry))) {
-      missing_[part].push_back(entry);
-    }
+    if (!context_.locator.CopyResident(layer_index_, part, row, bytes)) entry |= kIncomplete;
   }
 }
 

@@ -17,7 +17,7 @@ namespace tiercel {
 
 /// Groups of one space whose slots are being filled.
 struct HotChunk {
-  /// 2^20 groups take 16 MB here and 8 to 16 in each reader, and their rows are so dense that
+  /// 2^20 groups take 16 MB here and 8 in each reader, and their rows are so dense that
   /// one sweep more a column hardly costs: 2^20 of 16 million rows are one row in each page of
   /// 4 KiB.
   static constexpr std::uint32_t kGroupsMax = 1U << 20;
@@ -51,7 +51,6 @@ class HotColumnReader final : private ReadSink {
   /// What is given must outlive the reader.
   HotColumnReader(const HotSetContext& context, HotSetCounts& counts, const std::atomic<bool>& stop,
                   HotChunk& chunk);
-  ~HotColumnReader() override;
 
   /// Takes a queue of the tables' device. Errors: as Device::NewQueue().
   [[nodiscard]] Status Open(Device& device);
@@ -78,7 +77,7 @@ class HotColumnReader final : private ReadSink {
   };
 
   void Sort();
-  void CopyRest(std::uint64_t entry) noexcept;
+  void CopyRest(std::uint64_t& entry) const noexcept;
   void LoadPart();
   void Refill();
   void PrefetchSlots(std::span<const std::uint64_t> entries, std::size_t first) const noexcept;
@@ -96,9 +95,6 @@ class HotColumnReader final : private ReadSink {
   std::unique_ptr<ReadQueue> queue_;
   /// Row in the column << 20 | index into the chunk's groups, sorted. A row is below 2^40.
   std::vector<std::uint64_t> order_;
-  /// By part, after the first: rows of the column whose part is not in DRAM. Only its first
-  /// part is read of all of order_.
-  std::vector<std::vector<std::uint64_t>> missing_;
   std::vector<Run> runs_;  ///< One a read that may be in flight.
   std::vector<std::uint32_t> free_runs_;
   std::vector<std::uint32_t> retries_;
@@ -106,9 +102,9 @@ class HotColumnReader final : private ReadSink {
   std::uint32_t layer_index_ = 0;  ///< Into Layout::layers.
   std::uint32_t head_ = 0;
   std::uint32_t part_ = 0;
-  std::span<const std::uint64_t> pending_;  ///< Of order_ or missing_: the rows to read.
-  std::size_t next_ = 0;                    ///< First row of pending_ that no read was made for.
-  std::uint64_t first_row_ = 0;             ///< Of the column.
+  std::span<std::uint64_t> pending_;  ///< order_: once its first part is read, what lacks others.
+  std::size_t next_ = 0;              ///< First row of pending_ that no read was made for.
+  std::uint64_t first_row_ = 0;       ///< Of the column.
   Status failure_;
 };
 

@@ -15,12 +15,12 @@ namespace {
 /// small reads.
 constexpr std::uint32_t kDepth = 32;
 
+constexpr std::uint32_t kReadersMax = 4;
+
 }  // namespace
 
 HotRows::HotRows(const HotSetContext& context, HotSetCounts& counts, const std::atomic<bool>& stop)
     : context_(context), counts_(counts), stop_(stop), reader_(context, counts, stop, chunk_) {}
-
-HotRows::~HotRows() = default;
 
 Status HotRows::Open() {
   reader_count_ = std::min(

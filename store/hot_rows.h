@@ -23,14 +23,13 @@ struct HotKeyNote {
 static_assert(sizeof(HotKeyNote) == 16);
 
 /// Fills slots from saved keys. The columns of a chunk of groups are read side by side, by up
-/// to kReadersMax threads: to copy rows to slots that lie anywhere takes one core longer than
+/// to four threads: to copy rows to slots that lie anywhere takes one core longer than
 /// a fast disk takes to read them.
 ///
 /// Threading: one thread at a time, which is one of those that read.
 class HotRows {
  public:
   HotRows(const HotSetContext& context, HotSetCounts& counts, const std::atomic<bool>& stop);
-  ~HotRows();
 
   /// Opens the table files. Errors: as OpenDevice().
   [[nodiscard]] Status Open();
@@ -43,8 +42,6 @@ class HotRows {
 
   /// OK, or why a row could not be read.
   [[nodiscard]] Status TakeFailure() { return std::move(failure_); }
-
-  static constexpr std::uint32_t kReadersMax = 4;
 
  private:
   void TakeChunk(HotSlot& chain);

@@ -48,7 +48,8 @@ struct HotSetCounts {
   std::atomic<std::uint64_t> total_bytes{0};
 };
 
-/// Loads one hot set on a thread of its own, while the store serves.
+/// Loads one hot set on a thread of its own, and the rows of keys with a few more, while the
+/// store serves.
 ///
 /// An image goes block by block from the file to the cache. Keys alone take two steps: the
 /// file is read once, and each key is written to a free slot of the cache, which needs no

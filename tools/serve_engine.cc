@@ -19,10 +19,10 @@ using Clock = std::chrono::steady_clock;
 constexpr std::chrono::microseconds kWakeUpSlack(300);
 /// Tokens of a lookup of the warm-up.
 constexpr std::size_t kWarmTokens = 2048;
-/// Reads of the bursts that tell what the disk can do, and how many bursts a round: what is
-/// shared can do half as much a minute later.
+/// Reads of the bursts that tell what the disk can do, and how many bursts come before each turn
+/// of an arm: what is shared can do half as much a minute later, and no arm alone follows them.
 constexpr std::uint32_t kCapacityReads = 4096;
-constexpr int kCapacityBursts = 3;
+constexpr int kCapacityBursts = 2;
 
 std::uint64_t Ns(Clock::duration duration) {
   return static_cast<std::uint64_t>(
@@ -277,6 +277,7 @@ Status ServeEngine::KeepPrompt() {
 }
 
 Status ServeEngine::RunSteps(ServeArm& arm, std::uint64_t count, bool beside_prompt) {
+  if (Status status = MeasureDisk(); !status.ok()) return status;
   arm.layers.resize(rows_.size());
   for (std::uint64_t i = 0; i < count; ++i) {
     if (beside_prompt) {
@@ -304,7 +305,6 @@ Result<ServeRun> ServeEngine::Run() {
   for (std::uint32_t round = 0; round < options_.round_count; ++round) {
     const std::uint64_t count = options_.step_count * (round + 1) / options_.round_count -
                                 options_.step_count * round / options_.round_count;
-    if (Status status = MeasureDisk(); !status.ok()) return status;
     if (Status status = RunSteps(run.alone, count, false); !status.ok()) return status;
     if (options_.prefill_token_count == 0) continue;
     if (Status status = RunSteps(run.beside, count, true); !status.ok()) return status;
