@@ -105,6 +105,15 @@ Result<std::string> ReadWholeFile(const std::string& path, std::uint64_t size_by
   return text;
 }
 
+std::string ReadKernelFile(const std::string& path) {
+  const auto close = [](std::FILE* file) { std::fclose(file); };
+  const std::unique_ptr<std::FILE, decltype(close)> file(std::fopen(path.c_str(), "re"), close);
+  if (file == nullptr) return {};
+  std::string text(16384, '\0');
+  text.resize(std::fread(text.data(), 1, text.size(), file.get()));
+  return text;
+}
+
 Status WriteFileAtomically(const std::string& path, std::string_view bytes) {
   // Of its own for each call: two threads may write one path.
   static std::atomic<std::uint64_t> serial = 0;

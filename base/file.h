@@ -50,6 +50,10 @@ class FileDescriptor {
 [[nodiscard]] Result<std::string> ReadWholeFile(const std::string& path,
                                                 std::uint64_t size_bytes_max);
 
+/// What a file of the kernel's says (/proc, /sys), which has no size to ask for: its first
+/// 16 KiB. Empty if it cannot be read.
+[[nodiscard]] std::string ReadKernelFile(const std::string& path);
+
 /// Puts `bytes` at `path` so that a crash leaves the old file or the new one:
 /// write beside it, fsync, rename, fsync the directory.
 /// Errors: as ErrnoStatus; `path` then holds what it held before, unless it was the

@@ -15,7 +15,9 @@
 //
 // A batch is 2,048 tokens of 6 groups (2 tables, 3 orders); items are tokens. All
 // copy from tables of --mem bytes (default 8 GiB) into one output of 26 MB, and keys
-// are uniform: the worst case for caches and TLBs. Memory is touched before timing.
+// are uniform: the worst case for caches and TLBs. Memory is touched before timing. The
+// output is stored as StoresForOutput() has it, which the label says; the two rivals are
+// measured with ordinary stores and with non-temporal ones (argument nt).
 //
 // Memory is shared with other machines on the same host, mostly: run it as
 //
@@ -38,6 +40,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/copy_bytes.h"
 #include "base/histogram.h"
 #include "base/prng.h"
 #include "cache/group_cache.h"
@@ -158,8 +161,23 @@ std::size_t PlaceInBatch(std::size_t i) {
   return i % kBatchTokens * kTokenGroups + i / kBatchTokens % kTokenGroups;
 }
 
+/// Rows follow one another in the output but fill no whole lines: written word by word,
+/// non-temporal stores of two rows still make one line.
+void CopyRowPastCaches(std::byte* output, const std::byte* row, std::size_t size_bytes) {
+#if defined(__SSE2__)
+  for (std::size_t done = 0; done < size_bytes; done += 8) {
+    long long word;
+    std::memcpy(&word, row + done, 8);
+    _mm_stream_si64(reinterpret_cast<long long*>(output + done), word);
+  }
+#else
+  std::memcpy(output, row, size_bytes);
+#endif
+}
+
 /// Random copies of one block size, prefetched as far ahead as pays.
-void CopyBlocks(benchmark::State& state, std::size_t block_bytes, std::size_t ahead) {
+void CopyBlocks(benchmark::State& state, std::size_t block_bytes, std::size_t ahead,
+                CopyStores stores) {
   const std::byte* const table = FlatTable();
   const std::size_t batch_blocks = kBatchGroups * kGroupBytes / block_bytes;
   const std::vector<std::uint64_t> blocks =
@@ -177,19 +195,31 @@ void CopyBlocks(benchmark::State& state, std::size_t block_bytes, std::size_t ah
         }
       }
       const std::size_t place = block_bytes == kGroupBytes ? PlaceInBatch(i) : i;
-      std::memcpy(output.bytes() + place * block_bytes, table + ids[i] * block_bytes, block_bytes);
+      std::byte* const target = output.bytes() + place * block_bytes;
+      const std::byte* const source = table + ids[i] * block_bytes;
+      if (stores == CopyStores::kNonTemporal && block_bytes % 64 != 0) {
+        CopyRowPastCaches(target, source, block_bytes);
+      } else {
+        CopyBytes(target, source, block_bytes, stores);
+      }
     }
+    EndCopies(stores);
     benchmark::ClobberMemory();
     batch = (batch + 1) % kBatches;
   }
   SetRates(state);
 }
 
+CopyStores StoresOfArgument(std::int64_t nt) {
+  return nt != 0 ? CopyStores::kNonTemporal : CopyStores::kCached;
+}
 void flat_row_gather(benchmark::State& state) {
-  CopyBlocks(state, kRowBytes, static_cast<std::size_t>(state.range(0)));
+  CopyBlocks(state, kRowBytes, static_cast<std::size_t>(state.range(0)),
+             StoresOfArgument(state.range(1)));
 }
 void raw_group_copy(benchmark::State& state) {
-  CopyBlocks(state, kGroupBytes, static_cast<std::size_t>(state.range(0)));
+  CopyBlocks(state, kGroupBytes, static_cast<std::size_t>(state.range(0)),
+             StoresOfArgument(state.range(1)));
 }
 
 void raw_group_copy_2_threads(benchmark::State& state) {
@@ -208,6 +238,10 @@ std::vector<GroupTarget> BatchTargets(std::byte* output, std::uint64_t seed) {
     targets[i] = {.key = keys[i], .destination = output + PlaceInBatch(i) * kGroupBytes};
   }
   return targets;
+}
+
+CopyStores BatchStores() {
+  return StoresForOutput(kBatchGroups * kGroupBytes);
 }
 
 /// `look_up(space, targets, hits)` returns the number of hits.
@@ -229,6 +263,7 @@ void LookUpBatches(benchmark::State& state, const LookUp& look_up) {
     batch = (batch + 1) % kBatches;
   }
   SetRates(state);
+  state.SetLabel(BatchStores() == CopyStores::kCached ? "ordinary stores" : "non-temporal stores");
   const auto looked_up = static_cast<double>(state.iterations()) * kBatchGroups;
   // One insertion in a million may find its path of buckets full.
   if (static_cast<double>(miss_count) > looked_up / 1000) state.SkipWithError("not all were hits");
@@ -239,9 +274,10 @@ void MakeCache(const benchmark::State& /*state*/) {
 }
 
 void cache_hit(benchmark::State& state) {
-  LookUpBatches(state,
-                [](std::uint32_t space, std::span<const GroupTarget> targets,
-                   std::span<std::uint8_t> hits) { return g_cache->Lookup(space, targets, hits); });
+  LookUpBatches(state, [](std::uint32_t space, std::span<const GroupTarget> targets,
+                          std::span<std::uint8_t> hits) {
+    return g_cache->Lookup(space, targets, hits, BatchStores());
+  });
 }
 void cache_hit_2_threads(benchmark::State& state) {
   cache_hit(state);
@@ -251,7 +287,7 @@ void shared_hit(benchmark::State& state) {
   LookUpBatches(state, [&spaces](std::uint32_t space, std::span<const GroupTarget> targets,
                                  std::span<std::uint8_t> hits) {
     std::fill(spaces.begin(), spaces.end(), space);
-    return g_shared_reader->Lookup(spaces, targets, hits);
+    return g_shared_reader->Lookup(spaces, targets, hits, BatchStores());
   });
 }
 
@@ -324,15 +360,15 @@ void raw_token_copy(benchmark::State& state) {
 
 void Register() {
   // The distance that pays is measured for the rivals too: each gets its best.
-  for (const int ahead : {4, 8, 16, 32}) {
-    benchmark::RegisterBenchmark("flat_row_gather", flat_row_gather)->ArgName("ahead")->Arg(ahead);
-  }
-  for (const int ahead : {1, 2, 4, 8}) {
-    benchmark::RegisterBenchmark("raw_group_copy", raw_group_copy)->ArgName("ahead")->Arg(ahead);
-  }
+  benchmark::RegisterBenchmark("flat_row_gather", flat_row_gather)
+      ->ArgNames({"ahead", "nt"})
+      ->ArgsProduct({{4, 8, 16, 32}, {0, 1}});
+  benchmark::RegisterBenchmark("raw_group_copy", raw_group_copy)
+      ->ArgNames({"ahead", "nt"})
+      ->ArgsProduct({{1, 2, 4, 8}, {0, 1}});
   benchmark::RegisterBenchmark("raw_group_copy_2_threads", raw_group_copy_2_threads)
-      ->ArgName("ahead")
-      ->Arg(2)
+      ->ArgNames({"ahead", "nt"})
+      ->ArgsProduct({{2}, {0, 1}})
       ->Setup(MakeTable)
       ->Threads(2)
       ->UseRealTime();

@@ -9,9 +9,9 @@
 #include <utility>
 
 #include "base/check.h"
-#include "cache/copy_group.h"
 #include "cache/group_pool.h"
 #include "cache/memory_limit.h"
+#include "cache/prefetch_group.h"
 
 namespace tiercel {
 namespace {
@@ -61,7 +61,7 @@ struct GroupCache::Impl {
 
   template <typename SpaceOf>
   std::uint32_t LookupPinned(SpaceOf space_of, std::span<const GroupTarget> targets,
-                             std::span<std::uint8_t> hits) noexcept;
+                             std::span<std::uint8_t> hits, CopyStores stores) noexcept;
 };
 
 /// One chunk of a lookup, as a pipeline of three stages, so that the cache misses of
@@ -69,7 +69,8 @@ struct GroupCache::Impl {
 /// its record and bytes; compare the key and copy.
 template <typename SpaceOf>
 std::uint32_t GroupCache::Impl::LookupPinned(SpaceOf space_of, std::span<const GroupTarget> targets,
-                                             std::span<std::uint8_t> hits) noexcept {
+                                             std::span<std::uint8_t> hits,
+                                             CopyStores stores) noexcept {
   std::array<std::uint64_t, kPinGroups> hashes;
   std::array<std::uint32_t, kPinGroups> slots;
   const std::size_t count = targets.size();
@@ -99,7 +100,7 @@ std::uint32_t GroupCache::Impl::LookupPinned(SpaceOf space_of, std::span<const G
       }
       hits[i] = slot != GroupIndex::kNoSlot ? 1 : 0;
       if (slot == GroupIndex::kNoSlot) continue;
-      CopyGroup(targets[i].destination, pool.group(slot), pool.group_size_bytes());
+      CopyBytes(targets[i].destination, pool.group(slot), pool.group_size_bytes(), stores);
       pool.CountUse(slot);
       ++hit_count;
     }
@@ -219,7 +220,7 @@ GroupCache::GroupCache(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(im
 GroupCache::~GroupCache() = default;
 
 std::uint32_t GroupCache::Lookup(std::uint32_t space, std::span<const GroupTarget> targets,
-                                 std::span<std::uint8_t> hits) noexcept {
+                                 std::span<std::uint8_t> hits, CopyStores stores) noexcept {
   TIERCEL_CHECK(space < impl_->pool_of_space.size() && hits.size() == targets.size());
   std::uint32_t hit_count = 0;
   for (std::size_t first = 0; first < targets.size(); first += kPinGroups) {
@@ -227,18 +228,19 @@ std::uint32_t GroupCache::Lookup(std::uint32_t space, std::span<const GroupTarge
     const ReaderPin pin(impl_->epochs);
     const std::uint32_t chunk_hits =
         impl_->LookupPinned([space](std::size_t) { return space; }, targets.subspan(first, count),
-                            hits.subspan(first, count));
+                            hits.subspan(first, count), stores);
     ReadCounters::Space& reads = impl_->Reads(pin.cell(), space);
     reads.lookups.fetch_add(count, std::memory_order_relaxed);
     reads.hits.fetch_add(chunk_hits, std::memory_order_relaxed);
     hit_count += chunk_hits;
   }
+  EndCopies(stores);
   return hit_count;
 }
 
 std::uint32_t GroupCache::Lookup(std::span<const std::uint32_t> spaces,
-                                 std::span<const GroupTarget> targets,
-                                 std::span<std::uint8_t> hits) noexcept {
+                                 std::span<const GroupTarget> targets, std::span<std::uint8_t> hits,
+                                 CopyStores stores) noexcept {
   TIERCEL_CHECK(spaces.size() == targets.size() && hits.size() == targets.size());
   for (const std::uint32_t space : spaces) TIERCEL_CHECK(space < impl_->pool_of_space.size());
   std::uint32_t hit_count = 0;
@@ -248,7 +250,7 @@ std::uint32_t GroupCache::Lookup(std::span<const std::uint32_t> spaces,
     const auto chunk_hits = hits.subspan(first, count);
     const ReaderPin pin(impl_->epochs);
     hit_count += impl_->LookupPinned([chunk_spaces](std::size_t i) { return chunk_spaces[i]; },
-                                     targets.subspan(first, count), chunk_hits);
+                                     targets.subspan(first, count), chunk_hits, stores);
     for (std::size_t i = 0; i < count;) {  // Runs of one space are counted at once.
       const std::size_t run_first = i;
       std::uint64_t run_hits = 0;
@@ -259,6 +261,7 @@ std::uint32_t GroupCache::Lookup(std::span<const std::uint32_t> spaces,
       reads.hits.fetch_add(run_hits, std::memory_order_relaxed);
     }
   }
+  EndCopies(stores);
   return hit_count;
 }
 

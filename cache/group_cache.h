@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/copy_bytes.h"
 #include "cache/hot_group.h"
 #include "tiercel/memory_options.h"
 #include "tiercel/status.h"
@@ -97,10 +98,12 @@ class GroupCache {
   ///   targets  shape [n].
   ///   hits     shape [n]: written in full, 1 where the bytes were copied, 0 where
   ///            the destination was left alone.
+  ///   stores   StoresForOutput() of all that the caller fills, in this call and others.
   ///
   /// Returns the number of hits. Never blocks. Counts the use of each group.
   std::uint32_t Lookup(std::uint32_t space, std::span<const GroupTarget> targets,
-                       std::span<std::uint8_t> hits) noexcept;
+                       std::span<std::uint8_t> hits,
+                       CopyStores stores = CopyStores::kCached) noexcept;
 
   /// The same for groups of several spaces at once, so that a decode step of one token
   /// overlaps the memory latency of all its groups.
@@ -108,7 +111,8 @@ class GroupCache {
   ///   spaces  shape [n]: the space of each target. Equal ones side by side are counted
   ///           faster.
   std::uint32_t Lookup(std::span<const std::uint32_t> spaces, std::span<const GroupTarget> targets,
-                       std::span<std::uint8_t> hits) noexcept;
+                       std::span<std::uint8_t> hits,
+                       CopyStores stores = CopyStores::kCached) noexcept;
 
   /// Counts a use of each group that is resident, as a hit would; no lookups. For what was
   /// found by other means than Lookup(). Returns how many are.

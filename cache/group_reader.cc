@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "base/check.h"
-#include "cache/copy_group.h"
+#include "cache/prefetch_group.h"
 
 namespace tiercel {
 namespace {
@@ -64,12 +64,12 @@ void GroupReader::AskForSlot(std::uint32_t space, std::uint64_t hash) const noex
   PrefetchGroup(pool.group(slot), pool.group_size_bytes);
 }
 
-bool GroupReader::CopyIfThere(std::uint32_t space, std::uint64_t hash,
-                              const GroupTarget& target) const noexcept {
+bool GroupReader::CopyIfThere(std::uint32_t space, std::uint64_t hash, const GroupTarget& target,
+                              CopyStores stores) const noexcept {
   const Pool& pool = pools_[pool_of_space_[space]];
   const FoundSlot found = pool.Find(hash, space, target.key);
   if (found.slot == GroupIndex::kNoSlot) return false;
-  LoadSharedGroup(target.destination, pool.group(found.slot), pool.group_size_bytes);
+  LoadSharedGroup(target.destination, pool.group(found.slot), pool.group_size_bytes, stores);
   if (IsUnchanged(space, found)) [[likely]]
     return true;
   std::memset(target.destination, 0, pool.group_size_bytes);
@@ -80,7 +80,7 @@ bool GroupReader::CopyIfThere(std::uint32_t space, std::uint64_t hash,
 /// bucket; find the slot in it and ask for what it has; compare and copy.
 std::uint32_t GroupReader::Lookup(std::span<const std::uint32_t> spaces,
                                   std::span<const GroupTarget> targets,
-                                  std::span<std::uint8_t> hits) const noexcept {
+                                  std::span<std::uint8_t> hits, CopyStores stores) const noexcept {
   TIERCEL_CHECK(spaces.size() == targets.size() && hits.size() == targets.size());
   for (const std::uint32_t space : spaces) TIERCEL_CHECK(space < pool_of_space_.size());
   const std::size_t count = targets.size();
@@ -99,10 +99,11 @@ std::uint32_t GroupReader::Lookup(std::span<const std::uint32_t> spaces,
     }
     if (step >= kSharedBucketAhead) {
       const std::size_t i = step - kSharedBucketAhead;
-      hits[i] = CopyIfThere(spaces[i], hashes[i % kSharedAheadMax], targets[i]) ? 1 : 0;
+      hits[i] = CopyIfThere(spaces[i], hashes[i % kSharedAheadMax], targets[i], stores) ? 1 : 0;
       hit_count += hits[i];
     }
   }
+  EndCopies(stores);
   return hit_count;
 }
 

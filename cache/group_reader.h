@@ -38,10 +38,12 @@ class GroupReader {
   ///   spaces   shape [n]: of each target. REQUIRES: below the header's number of spaces.
   ///   targets  shape [n].
   ///   hits     shape [n]: written in full, 1 where the bytes were copied.
+  ///   stores   StoresForOutput() of all that the caller fills, in this call and others.
   ///
   /// Returns the number of hits.
   std::uint32_t Lookup(std::span<const std::uint32_t> spaces, std::span<const GroupTarget> targets,
-                       std::span<std::uint8_t> hits) const noexcept;
+                       std::span<std::uint8_t> hits,
+                       CopyStores stores = CopyStores::kCached) const noexcept;
 
   /// Where the group is, for somebody who will read it there, then call EndSharedLoads()
   /// (slot_version.h), then ask IsUnchanged().
@@ -71,8 +73,8 @@ class GroupReader {
   };
 
   void AskForSlot(std::uint32_t space, std::uint64_t hash) const noexcept;
-  [[nodiscard]] bool CopyIfThere(std::uint32_t space, std::uint64_t hash,
-                                 const GroupTarget& target) const noexcept;
+  [[nodiscard]] bool CopyIfThere(std::uint32_t space, std::uint64_t hash, const GroupTarget& target,
+                                 CopyStores stores) const noexcept;
 
   std::vector<Pool> pools_;
   std::vector<std::uint32_t> pool_of_space_;  ///< Shape [spaces]: into pools_.

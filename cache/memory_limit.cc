@@ -3,22 +3,12 @@
 #include <unistd.h>
 
 #include <charconv>
-#include <cstdio>
-#include <memory>
 #include <string_view>
+
+#include "base/file.h"
 
 namespace tiercel {
 namespace {
-
-/// A file of the kernel's, which has no size to ask for; empty if it cannot be read.
-std::string ReadKernelFile(const std::string& path) {
-  const auto close = [](std::FILE* file) { std::fclose(file); };
-  const std::unique_ptr<std::FILE, decltype(close)> file(std::fopen(path.c_str(), "re"), close);
-  if (file == nullptr) return {};
-  std::string text(16384, '\0');
-  text.resize(std::fread(text.data(), 1, text.size(), file.get()));
-  return text;
-}
 
 /// Lowers `limit` to the number in the file `path`, if there is one: version 2 says
 /// "max" for none, version 1 a number near 2^63.

@@ -6,12 +6,12 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
 
 #include "base/errno_status.h"
+#include "base/file.h"
 #include "base/numa.h"
 
 namespace tiercel {
@@ -24,20 +24,9 @@ std::uint64_t PageBytes() noexcept {
   return page_bytes;
 }
 
-/// A short file of the kernel's; empty if it cannot be read.
-std::string ReadKernelFile(const char* path) {
-  std::string text(256, '\0');
-  std::FILE* const file = std::fopen(path, "re");
-  if (file == nullptr) return {};
-  text.resize(std::fread(text.data(), 1, text.size(), file));
-  std::fclose(file);
-  return text;
-}
-
 std::uint64_t ReadHugePageCount(const char* name) {
   return std::strtoull(
-      ReadKernelFile(fmt::format("/sys/kernel/mm/hugepages/hugepages-2048kB/{}", name).c_str())
-          .c_str(),
+      ReadKernelFile(fmt::format("/sys/kernel/mm/hugepages/hugepages-2048kB/{}", name)).c_str(),
       nullptr, 10);
 }
 

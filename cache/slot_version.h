@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/copy_bytes.h"
+
 // ThreadSanitizer does not model fences: under it each word is ordered by itself instead,
 // which other processors than x86 pay for.
 #if defined(__SANITIZE_THREAD__)
@@ -97,8 +99,8 @@ inline void EndSharedLoads() noexcept {
 ///
 ///   destination  shape [size_bytes].
 ///   slot         at a multiple of 16.
-inline void LoadSharedGroup(std::byte* destination, const std::byte* slot,
-                            std::uint32_t size_bytes) noexcept {
+inline void LoadSharedGroup(std::byte* destination, const std::byte* slot, std::uint32_t size_bytes,
+                            [[maybe_unused]] CopyStores stores) noexcept {
 #if TIERCEL_ORDERS_EACH_WORD
   for (std::uint32_t done = 0; done < size_bytes; done += 8) {
     const std::uint64_t word =
@@ -107,7 +109,7 @@ inline void LoadSharedGroup(std::byte* destination, const std::byte* slot,
   }
 #else
   asm volatile("" : "+r"(slot) : : "memory");  // NOLINT(hicpp-no-assembler)
-  std::memcpy(destination, slot, size_bytes);
+  CopyBytes(destination, slot, size_bytes, stores);
   asm volatile("" : : "r"(destination) : "memory");  // NOLINT(hicpp-no-assembler)
   EndSharedLoads();
 #endif

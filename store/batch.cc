@@ -15,6 +15,7 @@ void Batch::Reset(const Layout& layout, RowOutput format, WaiterPool& waiters,
   layout_ = &layout;
   format_ = format;
   observer_ = observer;
+  output_bytes_ = 0;
   layers_.clear();
   waiters_.Reset(waiters);
   counts_.clear();
@@ -29,6 +30,7 @@ void Batch::Reserve(std::size_t layer_count) {
 
 void Batch::AddLayer(const BatchLayer& layer) {
   layers_.push_back(layer);
+  output_bytes_ += layer.output_bytes;
   counts_.emplace_back();
   if (progress_.size() < layers_.size()) progress_.emplace_back();
   progress_[layers_.size() - 1].failed_rows.store(0, std::memory_order_relaxed);

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "base/copy_bytes.h"
 #include "base/mutex.h"
 #include "store/fetch_table.h"
 #include "store/space.h"
@@ -24,8 +25,9 @@ struct BatchLayer {
   RowStatus* row_status = nullptr;  ///< Shape [n]. Null: not wanted.
   std::uint32_t output_row_size_bytes = 0;
   std::size_t row_stride_bytes = 0;
-  std::uint64_t deadline_ns = 0;  ///< Of its waiters.
-  bool keep_out = false;          ///< Of its waiters: CacheUse::kKeepOut.
+  std::uint64_t output_bytes = 0;  ///< Of all rows, strides left out.
+  std::uint64_t deadline_ns = 0;   ///< Of its waiters.
+  bool keep_out = false;           ///< Of its waiters: CacheUse::kKeepOut.
 
   [[nodiscard]] std::byte* Row(std::uint64_t row_index) const noexcept {
     return rows + row_index * row_stride_bytes;
@@ -98,6 +100,8 @@ class Batch {
   std::size_t launched = 0;
   [[nodiscard]] std::span<const BatchLayer> layers() const noexcept { return layers_; }
   [[nodiscard]] RowOutput format() const noexcept { return format_; }
+  /// What suits the outputs of all layers together.
+  [[nodiscard]] CopyStores stores() const noexcept { return StoresForOutput(output_bytes_); }
 
   /// Writes rows that are already here (the copy of a hit) to the outputs.
   ///   bytes  shape [rows of the space], stored rows.
@@ -137,6 +141,7 @@ class Batch {
   const Layout* layout_ = nullptr;
   RowOutput format_ = RowOutput::kStored;
   BatchObserver* observer_ = nullptr;
+  std::uint64_t output_bytes_ = 0;
   std::vector<BatchLayer> layers_;
   WaiterList waiters_;
   std::vector<LayerCounts> counts_;  ///< One a layer slot.

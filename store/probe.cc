@@ -49,6 +49,8 @@ void ServeFromCache(Store::Impl& store, Batch& batch, ProbeScratch& scratch) {
   const std::size_t step = straight ? std::max<std::size_t>(count, 1) : kAsideGroups;
   const std::size_t aside_bytes = layout.space_size_bytes_max;
   if (!straight) scratch.groups.resize(kAsideGroups * aside_bytes);
+  // What is copied aside is read at once.
+  const CopyStores stores = straight ? batch.stores() : CopyStores::kCached;
   scratch.hits.resize(count);
 
   for (std::size_t first = 0; first < count; first += step) {
@@ -63,7 +65,7 @@ void ServeFromCache(Store::Impl& store, Batch& batch, ProbeScratch& scratch) {
       scratch.spaces.push_back(probes[i].space);
       scratch.targets.push_back({.key = probes[i].key, .destination = destination});
     }
-    store.cache->Lookup(scratch.spaces, scratch.targets, hits);
+    store.cache->Lookup(scratch.spaces, scratch.targets, hits, stores);
     for (std::size_t i = 0; i < probes.size(); ++i) {
       const Batch::Probe& probe = probes[i];
       const Space& space = layout.spaces[probe.space];
@@ -195,7 +197,8 @@ Result<BatchLayer> CheckOutput(const Store::Impl& store, const OutputPlace& outp
                     .rows = output.rows.data(),
                     .row_status = output.row_status.empty() ? nullptr : output.row_status.data(),
                     .output_row_size_bytes = row_bytes,
-                    .row_stride_bytes = stride_bytes};
+                    .row_stride_bytes = stride_bytes,
+                    .output_bytes = row_count * row_bytes};
 }
 
 void FillWindow(std::span<const TokenRun> runs, std::size_t tokens_max, RunCursor& cursor,

@@ -212,6 +212,7 @@ Result<std::uint64_t> SharedCache::Lookup(std::uint32_t layer_id,
   if (!index.ok()) return std::move(index).TakeStatus();
   std::array<std::uint32_t, kSharedGroupsAtOnce> spaces;
   std::array<GroupTarget, kSharedGroupsAtOnce> targets;
+  const CopyStores stores = StoresForOutput(rows.size());
   std::uint64_t hit_count = 0;
   for (std::size_t first = 0; first < mixes.size(); first += kSharedGroupsAtOnce) {
     const std::size_t count = std::min(kSharedGroupsAtOnce, mixes.size() - first);
@@ -221,8 +222,9 @@ Result<std::uint64_t> SharedCache::Lookup(std::uint32_t layer_id,
       targets[i] = {.key = impl_->KeyOf(layer, order, mixes[first + i]),
                     .destination = rows.data() + (first + i) * group_size_bytes};
     }
-    hit_count += impl_->reader.Lookup(std::span(spaces).first(count),
-                                      std::span(targets).first(count), hits.subspan(first, count));
+    hit_count +=
+        impl_->reader.Lookup(std::span(spaces).first(count), std::span(targets).first(count),
+                             hits.subspan(first, count), stores);
   }
   return hit_count;
 }

@@ -10,11 +10,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
-#include <cstdio>
-#include <string_view>
 #include <utility>
 
 #include "base/errno_status.h"
+#include "base/file.h"
 #include "base/numa.h"
 #include "cache/memory_limit.h"
 
@@ -65,14 +64,8 @@ constexpr const char* kShmemSwitch = "/sys/kernel/mm/transparent_hugepage/shmem_
 
 /// Whether transparent huge pages are given to shared memory that asks for them.
 bool SharedHugePagesAreOff() {
-  std::FILE* const file = std::fopen(kShmemSwitch, "re");
-  if (file == nullptr) return false;
-  char text[128] = {};
-  const std::size_t size_bytes = std::fread(text, 1, sizeof(text) - 1, file);
-  std::fclose(file);
-  const std::string_view chosen(text, size_bytes);
-  return chosen.find("[never]") != std::string_view::npos ||
-         chosen.find("[deny]") != std::string_view::npos;
+  const std::string chosen = ReadKernelFile(kShmemSwitch);
+  return chosen.find("[never]") != std::string::npos || chosen.find("[deny]") != std::string::npos;
 }
 
 /// Asks for pages that nobody has touched yet; says what was asked for, or why not.

@@ -114,7 +114,8 @@ void LookUpAtRandom(GroupCache& cache, const std::vector<std::uint32_t>& sizes, 
           {.key = SkewedKey(prng, 4000), .destination = output.data() + i * sizes[space]});
     }
     hits.assign(count, 9);
-    const std::uint32_t hit_count = cache.Lookup(space, targets, hits);
+    const std::uint32_t hit_count = cache.Lookup(
+        space, targets, hits, prng.Below(2) == 0 ? CopyStores::kCached : CopyStores::kNonTemporal);
     std::uint32_t seen = 0;
     for (std::uint64_t i = 0; i < count; ++i) {
       if (hits[i] == 0) continue;

@@ -89,15 +89,18 @@ TEST(GroupCacheTest, OneLookupSpansSpacesAndSizes) {
     if (i % 2 == 0) InsertGroup(*cache, spaces[i], i, sizes[spaces[i]]);
   }
   std::vector<std::uint8_t> hits(1000);
-  EXPECT_EQ(cache->Lookup(spaces, targets, hits), 500u);
-  for (std::uint64_t i = 0; i < 1000; ++i) {
-    ASSERT_EQ(hits[i], i % 2 == 0 ? 1 : 0);
-    if (hits[i] == 0) continue;
-    EXPECT_EQ(WrongByte(spaces[i], i, {targets[i].destination, sizes[spaces[i]]}), -1);
+  for (const CopyStores stores : {CopyStores::kCached, CopyStores::kNonTemporal}) {
+    std::ranges::fill(output, std::byte{0});
+    EXPECT_EQ(cache->Lookup(spaces, targets, hits, stores), 500u);
+    for (std::uint64_t i = 0; i < 1000; ++i) {
+      ASSERT_EQ(hits[i], i % 2 == 0 ? 1 : 0);
+      if (hits[i] == 0) continue;
+      EXPECT_EQ(WrongByte(spaces[i], i, {targets[i].destination, sizes[spaces[i]]}), -1);
+    }
   }
   std::uint64_t lookups = 0;
   for (std::uint32_t space = 0; space < 3; ++space) lookups += cache->Stats(space).lookups;
-  EXPECT_EQ(lookups, 1000u);
+  EXPECT_EQ(lookups, 2000u);
 }
 
 TEST(GroupCacheTest, AnEmptyLookupIsFine) {

@@ -121,7 +121,8 @@ void ReadAtRandom(const SharedMemoryCache& shared, std::uint64_t seed,
       targets[i] = {.key = prng.Below(1 + prng.Below(kKeys)),
                     .destination = output.data() + i * 600};
     }
-    const std::uint32_t count = shared.reader().Lookup(spaces, targets, hits);
+    const std::uint32_t count = shared.reader().Lookup(
+        spaces, targets, hits, prng.Below(2) == 0 ? CopyStores::kCached : CopyStores::kNonTemporal);
     std::uint32_t hit_count = 0;
     for (std::size_t i = 0; i < kBatch; ++i) {
       if (hits[i] == 0) continue;
@@ -149,7 +150,7 @@ void ReadInPlace(const SharedMemoryCache& shared, std::uint64_t seed, const std:
     LoadSharedGroup(output.data(),
                     shared.bytes().data() + pool.offset_bytes +
                         std::size_t{found.slot} * pool.layout.stride_bytes,
-                    size_bytes);
+                    size_bytes, CopyStores::kCached);
     if (!shared.reader().IsUnchanged(space, found)) {
       ++seen.changed;
       continue;

@@ -1,9 +1,8 @@
-#ifndef TIERCEL_CACHE_COPY_GROUP_H_
-#define TIERCEL_CACHE_COPY_GROUP_H_
+#ifndef TIERCEL_CACHE_PREFETCH_GROUP_H_
+#define TIERCEL_CACHE_PREFETCH_GROUP_H_
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 namespace tiercel {
 
@@ -16,13 +15,6 @@ inline void PrefetchGroup(const std::byte* group, std::uint32_t size_bytes) noex
   for (std::uint32_t offset = 0; offset < end; offset += 64) __builtin_prefetch(group + offset);
 }
 
-/// Copies a group out of its slot. Ordinary stores: with non-temporal ones a batch of
-/// 26 MB took 1.5 times as long, because it still fits a shared cache.
-inline void CopyGroup(std::byte* destination, const std::byte* group,
-                      std::uint32_t size_bytes) noexcept {
-  std::memcpy(destination, group, size_bytes);
-}
-
 }  // namespace tiercel
 
-#endif  // TIERCEL_CACHE_COPY_GROUP_H_
+#endif  // TIERCEL_CACHE_PREFETCH_GROUP_H_
