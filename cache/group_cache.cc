@@ -23,10 +23,11 @@ constexpr std::uint32_t kGroupSizeMax = 1U << 20;
 /// unlink is free again soon, at the price of two atomic operations in as long.
 constexpr std::size_t kPinGroups = 256;
 
-/// How many groups ahead of the copy a bucket is asked for, and then the slot.
-/// bench/cache_bench.cc (cache_hit) measures both.
-constexpr std::size_t kBucketAhead = 14;
-constexpr std::size_t kSlotAhead = 6;
+/// How many groups ahead of the copy a bucket is asked for, then the record of the slot it
+/// names, then the group's bytes. bench/cache_bench.cc (cache_hit) measures all three.
+constexpr std::size_t kBucketAhead = 24;
+constexpr std::size_t kRecordAhead = 14;
+constexpr std::size_t kGroupAhead = 4;
 
 /// Counts of the readers that entered through one cell: a line or more of their own.
 struct alignas(64) ReadCounters {
@@ -64,9 +65,10 @@ struct GroupCache::Impl {
                              std::span<std::uint8_t> hits, CopyStores stores) noexcept;
 };
 
-/// One chunk of a lookup, as a pipeline of three stages, so that the cache misses of
-/// many groups overlap: hash and ask for the bucket; find the slot in it and ask for
-/// its record and bytes; compare the key and copy.
+/// One chunk of a lookup, as a pipeline of four stages, so that the cache misses of many
+/// groups overlap: hash and ask for the bucket; find the slot that it likely is and ask for
+/// its record; make sure and ask for the bytes; copy. A slot that was found stays the group's
+/// for as long as the reader is pinned.
 template <typename SpaceOf>
 std::uint32_t GroupCache::Impl::LookupPinned(SpaceOf space_of, std::span<const GroupTarget> targets,
                                              std::span<std::uint8_t> hits,
@@ -74,6 +76,8 @@ std::uint32_t GroupCache::Impl::LookupPinned(SpaceOf space_of, std::span<const G
   std::array<std::uint64_t, kPinGroups> hashes;
   std::array<std::uint32_t, kPinGroups> slots;
   const std::size_t count = targets.size();
+  // Too few to overlap their stages: records and bytes are then asked for at once.
+  const bool few = count <= kGroupAhead;
   std::uint32_t hit_count = 0;
   for (std::size_t step = 0; step < count + kBucketAhead; ++step) {
     if (step < count) {
@@ -81,27 +85,33 @@ std::uint32_t GroupCache::Impl::LookupPinned(SpaceOf space_of, std::span<const G
       hashes[step] = HashGroup(space, targets[step].key);
       __builtin_prefetch(pool_of_space[space]->index().HomeBucket(hashes[step]));
     }
-    if (step >= kBucketAhead - kSlotAhead && step - (kBucketAhead - kSlotAhead) < count) {
-      const std::size_t i = step - (kBucketAhead - kSlotAhead);
+    if (const std::size_t i = step - (kBucketAhead - kRecordAhead); i < count) {
       const GroupPool& pool = *pool_of_space[space_of(i)];
       slots[i] = pool.index().Candidate(hashes[i]);
       if (slots[i] != GroupIndex::kNoSlot) {
         __builtin_prefetch(&pool.record(slots[i]));
-        PrefetchGroup(pool.group(slots[i]), pool.group_size_bytes());
+        if (few) PrefetchGroup(pool.group(slots[i]), pool.group_size_bytes(), stores);
+      } else {
+        __builtin_prefetch(pool.index().SecondBucket(hashes[i]));
       }
     }
-    if (step >= kBucketAhead) {
-      const std::size_t i = step - kBucketAhead;
+    if (const std::size_t i = step - (kBucketAhead - kGroupAhead); i < count) {
       const std::uint32_t space = space_of(i);
       const GroupPool& pool = *pool_of_space[space];
-      std::uint32_t slot = slots[i];
-      if (!pool.index().Holds(slot, space, targets[i].key)) [[unlikely]] {
-        slot = pool.index().Find(hashes[i], space, targets[i].key);
+      if (!pool.index().Holds(slots[i], space, targets[i].key)) [[unlikely]] {
+        slots[i] = pool.index().Find(hashes[i], space, targets[i].key);
       }
-      hits[i] = slot != GroupIndex::kNoSlot ? 1 : 0;
-      if (slot == GroupIndex::kNoSlot) continue;
-      CopyBytes(targets[i].destination, pool.group(slot), pool.group_size_bytes(), stores);
-      pool.CountUse(slot);
+      if (slots[i] != GroupIndex::kNoSlot && !few) {
+        PrefetchGroup(pool.group(slots[i]), pool.group_size_bytes(), stores);
+      }
+    }
+    if (const std::size_t i = step - kBucketAhead; i < count) {
+      const bool hit = slots[i] != GroupIndex::kNoSlot;
+      hits[i] = hit ? 1 : 0;
+      if (!hit) continue;
+      const GroupPool& pool = *pool_of_space[space_of(i)];
+      CopyBytes(targets[i].destination, pool.group(slots[i]), pool.group_size_bytes(), stores);
+      pool.CountUse(slots[i]);
       ++hit_count;
     }
   }

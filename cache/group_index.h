@@ -101,6 +101,11 @@ class GroupIndex {
     return bucket.slots[std::countr_zero(matches)].load(std::memory_order_acquire) - 1;
   }
 
+  /// Where a search goes on that finds nothing in the home bucket.
+  [[nodiscard]] const IndexBucket* SecondBucket(std::uint64_t hash) const noexcept {
+    return buckets_ + PathBucket(hash, 1);
+  }
+
   /// Whether `slot` (from Candidate) holds the group.
   [[nodiscard]] bool Holds(std::uint32_t slot, std::uint32_t space,
                            std::uint64_t key) const noexcept {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/keep_prefetch.h"
 #include "cache/prefetch_group.h"
 
 namespace tiercel {
@@ -11,9 +12,9 @@ namespace {
 
 /// How many groups ahead of the copy a bucket is asked for, and then the slot, as in
 /// group_cache.cc.
-constexpr std::size_t kSharedBucketAhead = 14;
-constexpr std::size_t kSharedSlotAhead = 6;
-constexpr std::size_t kSharedAheadMax = 16;
+constexpr std::size_t kSharedBucketAhead = 24;
+constexpr std::size_t kSharedSlotAhead = 4;
+constexpr std::size_t kSharedAheadMax = 32;
 static_assert(kSharedBucketAhead < kSharedAheadMax);
 
 }  // namespace
@@ -55,13 +56,15 @@ FoundSlot GroupReader::Pool::Find(std::uint64_t hash, std::uint32_t space,
   return {};
 }
 
-void GroupReader::AskForSlot(std::uint32_t space, std::uint64_t hash) const noexcept {
+void GroupReader::AskForSlot(std::uint32_t space, std::uint64_t hash,
+                             CopyStores stores) const noexcept {
+  TIERCEL_KEEP_PREFETCH(this);
   const Pool& pool = pools_[pool_of_space_[space]];
   const std::uint32_t slot = pool.index.Candidate(hash);
   if (slot >= pool.slot_count) return;
   __builtin_prefetch(&pool.versions[slot]);
   __builtin_prefetch(&pool.records[slot]);
-  PrefetchGroup(pool.group(slot), pool.group_size_bytes);
+  PrefetchGroup(pool.group(slot), pool.group_size_bytes, stores);
 }
 
 bool GroupReader::CopyIfThere(std::uint32_t space, std::uint64_t hash, const GroupTarget& target,
@@ -95,7 +98,7 @@ std::uint32_t GroupReader::Lookup(std::span<const std::uint32_t> spaces,
     constexpr std::size_t kSlotDelay = kSharedBucketAhead - kSharedSlotAhead;
     if (step >= kSlotDelay && step - kSlotDelay < count) {
       const std::size_t i = step - kSlotDelay;
-      AskForSlot(spaces[i], hashes[i % kSharedAheadMax]);
+      AskForSlot(spaces[i], hashes[i % kSharedAheadMax], stores);
     }
     if (step >= kSharedBucketAhead) {
       const std::size_t i = step - kSharedBucketAhead;

@@ -72,7 +72,7 @@ class GroupReader {
                                  std::uint64_t key) const noexcept;
   };
 
-  void AskForSlot(std::uint32_t space, std::uint64_t hash) const noexcept;
+  void AskForSlot(std::uint32_t space, std::uint64_t hash, CopyStores stores) const noexcept;
   [[nodiscard]] bool CopyIfThere(std::uint32_t space, std::uint64_t hash, const GroupTarget& target,
                                  CopyStores stores) const noexcept;
 

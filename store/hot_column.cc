@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/errno_status.h"
+#include "base/keep_prefetch.h"
 #include "io/read_errors.h"
 
 namespace tiercel {
@@ -98,6 +99,7 @@ std::span<std::byte> HotColumnReader::RowBytes(std::uint64_t entry) const noexce
 /// lie anywhere. Which slot it is, is in memory too: asked for earlier.
 void HotColumnReader::PrefetchSlots(std::span<const std::uint64_t> entries,
                                     std::size_t first) const noexcept {
+  TIERCEL_KEEP_PREFETCH(entries.data());
   if (first + 2 * kPrefetchRows < entries.size()) {
     __builtin_prefetch(&chunk_.groups[IndexOf(entries[first + 2 * kPrefetchRows])]);
   }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "base/keep_prefetch.h"
 #include "base/prng.h"
 #include "tiercel/types.h"
 
@@ -55,7 +56,10 @@ class OverlaidRows {
   }
   [[nodiscard]] std::uint64_t capacity() const noexcept { return word_count_ / 4 * 3; }
 
-  void Prefetch(OverlaidKey key) const noexcept { __builtin_prefetch(&words_[Home(key)]); }
+  void Prefetch(OverlaidKey key) const noexcept {
+    TIERCEL_KEEP_PREFETCH(this);
+    __builtin_prefetch(&words_[Home(key)]);
+  }
   [[nodiscard]] Found Find(OverlaidKey key) const noexcept {
     for (std::uint64_t i = Home(key);; i = (i + 1) & (word_count_ - 1)) {
       const std::uint64_t word = words_[i].load(std::memory_order_relaxed);
