@@ -1,7 +1,7 @@
 // What a lookup of a batch takes in C++, for python/bench_lookup.py, which does the same
 // calls and takes turns with this program.
 //
-//   lookup_bench CHECKPOINT TOKENS BATCH_TOKENS
+//   lookup_bench CHECKPOINT TOKENS BATCH_TOKENS [stored|bf16]
 //
 // TOKENS is a file of int32 token ids, cut into batches. For each number on stdin that
 // batch is looked up in all layers, into memory that is used again; the answer is a line
@@ -17,6 +17,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -42,11 +43,12 @@ struct Outputs {
   std::vector<LayerOutput> layers;
 };
 
-Outputs MakeOutputs(const CheckpointInfo& info, std::size_t batch_tokens) {
+Outputs MakeOutputs(const Store& store, std::size_t batch_tokens, RowOutput format) {
+  const CheckpointInfo& info = store.checkpoint();
   Outputs outputs;
   const std::size_t row_count = batch_tokens * info.recipe.column_count();
   for (const LayerTable& layer : info.layers) {
-    outputs.rows.emplace_back(row_count * layer.shape.row_size_bytes());
+    outputs.rows.emplace_back(row_count * store.OutputRowSizeBytes(layer.layer_id, format).value());
     outputs.status.emplace_back(row_count);
     outputs.layers.push_back(
         {layer.layer_id, std::span(outputs.rows.back()), std::span(outputs.status.back())});
@@ -55,20 +57,20 @@ Outputs MakeOutputs(const CheckpointInfo& info, std::size_t batch_tokens) {
 }
 
 Status Serve(const std::string& path, std::span<const std::int32_t> tokens,
-             std::size_t batch_tokens) {
+             std::size_t batch_tokens, RowOutput format) {
   StoreOptions options;
   options.scales = ScalePlacement::kDisk;  // Nothing is loaded beside the lookups.
   Result<std::unique_ptr<Store>> opened = Store::Open(path, options);
   if (!opened.ok()) return std::move(opened).TakeStatus();
   Store& store = *opened.value();
-  const Outputs outputs = MakeOutputs(store.checkpoint(), batch_tokens);
+  const Outputs outputs = MakeOutputs(store, batch_tokens, format);
   for (std::size_t batch = 0; std::cin >> batch;) {
     if (batch >= tokens.size() / batch_tokens) {
       return Status(StatusCode::kInvalidArgument, "there is no batch " + std::to_string(batch));
     }
     const TokenRun run{.history = {}, .tokens = tokens.subspan(batch * batch_tokens, batch_tokens)};
     const auto start = std::chrono::steady_clock::now();
-    Status status = store.Lookup({&run, 1}, outputs.layers);
+    Status status = store.Lookup({&run, 1}, outputs.layers, format);
     const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;
     if (!status.ok()) return status;
     std::cout << took.count() << std::endl;
@@ -80,8 +82,9 @@ Status Serve(const std::string& path, std::span<const std::int32_t> tokens,
 }  // namespace tiercel
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::fprintf(stderr, "usage: lookup_bench CHECKPOINT TOKENS BATCH_TOKENS\n");
+  const std::string_view format = argc == 5 ? argv[4] : "stored";
+  if (argc < 4 || argc > 5 || (format != "stored" && format != "bf16")) {
+    std::fprintf(stderr, "usage: lookup_bench CHECKPOINT TOKENS BATCH_TOKENS [stored|bf16]\n");
     return 2;
   }
   const std::vector<std::int32_t> tokens = tiercel::ReadTokens(argv[2]);
@@ -90,7 +93,9 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "lookup_bench: %s holds no batch of %zu tokens\n", argv[2], batch_tokens);
     return 1;
   }
-  const tiercel::Status status = tiercel::Serve(argv[1], tokens, batch_tokens);
+  const tiercel::Status status =
+      tiercel::Serve(argv[1], tokens, batch_tokens,
+                     format == "bf16" ? tiercel::RowOutput::kBf16 : tiercel::RowOutput::kStored);
   if (!status.ok()) std::fprintf(stderr, "lookup_bench: %s\n", status.ToString().c_str());
   return status.ok() ? 0 : 1;
 }
