@@ -123,6 +123,11 @@ void BM_DequantizeV41Row(benchmark::State& state) {
   Prng prng(4);
   std::vector<std::byte> rows(kRowCount * 264);
   for (std::byte& byte : rows) byte = static_cast<std::byte>(prng.Below(127));
+  for (std::size_t row = 0; row < kRowCount; ++row) {  // Scales as models have them.
+    for (std::size_t i = 256; i < 264; ++i) {
+      rows[row * 264 + i] = static_cast<std::byte>(110 + prng.Below(16));
+    }
+  }
   std::vector<std::uint16_t> values(256);
   std::size_t next = 0;
   for (auto _ : state) {

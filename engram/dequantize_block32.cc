@@ -88,6 +88,69 @@ __attribute__((target("avx2,f16c"))) inline void Sixteen(const std::byte* bytes,
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(values), packed);
 }
 
+/// Scales of whose products with E4M3 values none is subnormal or too large as bf16: from
+/// 2^-9 * 2^-117 to 448 * 2^119. A bf16 holds the product of such a one exactly.
+constexpr std::uint8_t kExactScaleMin = 127 - 117;
+constexpr std::uint8_t kExactScaleMax = 127 + 119;
+
+/// One of those scales, ready to be applied to E4M3 bytes without leaving 16-bit integers.
+struct ExactScale {
+  __m256i bias;        ///< What is added to the exponent and fraction of a normal value.
+  __m256i subnormals;  ///< In each half: products of the 8 values without an exponent.
+};
+
+__attribute__((target("avx2"))) inline ExactScale MakeExactScale(std::uint8_t scale_byte) noexcept {
+  const int exponent = scale_byte - 127;
+  const __m256i shift = _mm256_set1_epi16(static_cast<short>(exponent * 128));
+  // n * 2^-9 as bf16: 118 is the exponent field of 2^-9.
+  const __m256i unscaled = _mm256_broadcastsi128_si256(
+      _mm_setr_epi16(0, 118 << 7, 119 << 7, (119 << 7) | 0x40, 120 << 7, (120 << 7) | 0x20,
+                     (120 << 7) | 0x40, (120 << 7) | 0x60));
+  const __m256i is_zero = _mm256_cmpeq_epi16(unscaled, _mm256_setzero_si256());
+  return {.bias = _mm256_set1_epi16(static_cast<short>((120 + exponent) * 128)),
+          .subnormals = _mm256_add_epi16(unscaled, _mm256_andnot_si256(is_zero, shift))};
+}
+
+/// Sixteen products as bf16. Where an E4M3 has an exponent, it and the three fraction bits
+/// move to their place, and the bias goes from 7 to 127 plus the scale's exponent; the other
+/// eight magnitudes are looked up.
+__attribute__((target("avx2"))) inline __m256i SixteenExact(const std::byte* bytes,
+                                                            const ExactScale& scale) noexcept {
+  const __m256i words =
+      _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
+  const __m256i magnitude = _mm256_and_si256(words, _mm256_set1_epi16(0x7F));
+  const __m256i sign = _mm256_slli_epi16(_mm256_xor_si256(words, magnitude), 8);
+  const __m256i normal = _mm256_add_epi16(_mm256_slli_epi16(magnitude, 4), scale.bias);
+  // Bytes 2n and 2n + 1 of the table.
+  const __m256i twice =
+      _mm256_shuffle_epi8(_mm256_add_epi16(magnitude, magnitude),
+                          _mm256_set_epi64x(0x0E0E0C0C0A0A0808, 0x0606040402020000,
+                                            0x0E0E0C0C0A0A0808, 0x0606040402020000));
+  const __m256i subnormal =
+      _mm256_shuffle_epi8(scale.subnormals, _mm256_add_epi16(twice, _mm256_set1_epi16(0x0100)));
+  const __m256i has_exponent = _mm256_cmpgt_epi16(magnitude, _mm256_set1_epi16(7));
+  const __m256i value = _mm256_blendv_epi8(subnormal, normal, has_exponent);
+  const __m256i is_nan = _mm256_cmpeq_epi16(magnitude, _mm256_set1_epi16(0x7F));
+  const __m256i nan = _mm256_set1_epi16(static_cast<short>(kNanBits >> 16));
+  return _mm256_or_si256(_mm256_blendv_epi8(value, nan, is_nan), sign);
+}
+
+__attribute__((target("avx2"))) inline void SixteenExact(const std::byte* bytes,
+                                                         const ExactScale& scale,
+                                                         std::uint16_t* values) noexcept {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(values), SixteenExact(bytes, scale));
+}
+
+__attribute__((target("avx2"))) inline void SixteenExact(const std::byte* bytes,
+                                                         const ExactScale& scale,
+                                                         float* values) noexcept {
+  const __m256i words = SixteenExact(bytes, scale);
+  const __m256i low = _mm256_cvtepu16_epi32(_mm256_castsi256_si128(words));
+  const __m256i high = _mm256_cvtepu16_epi32(_mm256_extracti128_si256(words, 1));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(values), _mm256_slli_epi32(low, 16));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(values + 8), _mm256_slli_epi32(high, 16));
+}
+
 template <typename T>
 __attribute__((target("avx2,f16c"))) void Vectorised(const std::byte* bytes,
                                                      const std::byte* scales,
@@ -97,6 +160,12 @@ __attribute__((target("avx2,f16c"))) void Vectorised(const std::byte* bytes,
     const auto scale_byte = std::to_integer<std::uint8_t>(scales[i / kBlockSize]);
     if (scale_byte == kNanScale) {
       FillNan(values + i);
+      continue;
+    }
+    if (scale_byte >= kExactScaleMin && scale_byte <= kExactScaleMax) [[likely]] {
+      const ExactScale scale = MakeExactScale(scale_byte);
+      SixteenExact(bytes + i, scale, values + i);
+      SixteenExact(bytes + i + 16, scale, values + i + 16);
       continue;
     }
     const __m256 scale = _mm256_set1_ps(FloatFromUe8m0(scale_byte));

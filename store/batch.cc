@@ -1,7 +1,6 @@
 #include "store/batch.h"
 
 #include <algorithm>
-#include <array>
 #include <cassert>
 #include <cstring>
 
@@ -54,39 +53,22 @@ void Batch::Publish() {
   }
 }
 
-namespace {
-
-/// `output` is aligned: the store checks the address and the stride of bf16 outputs.
-void WriteBf16(const RowShape& shape, std::span<const std::byte> stored, std::byte* output,
-               CopyStores stores) noexcept {
-  // Rows of the models there are have 256 values, or 512: dequantised in the first-level cache.
-  std::array<std::uint16_t, 1024> values;
-  if (stores == CopyStores::kCached || shape.value_count > values.size()) {
-    DequantizeToBf16(shape, stored, {reinterpret_cast<std::uint16_t*>(output), shape.value_count});
-    return;
-  }
-  DequantizeToBf16(shape, stored, std::span(values).first(shape.value_count));
-  CopyBytes(output, reinterpret_cast<const std::byte*>(values.data()),
-            shape.value_count * sizeof(values[0]), stores);
-}
-
-}  // namespace
-
 void Batch::Write(std::uint32_t layer_slot, const Space& space, std::uint64_t row_index,
-                  std::span<const std::byte> bytes, CopyStores stores) noexcept {
+                  std::span<const std::byte> bytes) noexcept {
   const BatchLayer& layer = layers_[layer_slot];
   const RowShape& shape = layout_->layers[space.layer_index].shape;
   const std::size_t stored_size_bytes = space.size_bytes / space.row_count;
   if (format_ == RowOutput::kStored && layer.rows_touch()) {
-    CopyBytes(layer.Row(row_index), bytes.data(), space.size_bytes, stores);
+    std::memcpy(layer.Row(row_index), bytes.data(), space.size_bytes);
   } else {
     for (std::uint32_t row = 0; row < space.row_count; ++row) {
       const auto stored = bytes.subspan(row * stored_size_bytes, stored_size_bytes);
       std::byte* const output = layer.Row(row_index + row);
       if (format_ == RowOutput::kStored) {
-        CopyBytes(output, stored.data(), stored.size(), stores);
-      } else {
-        WriteBf16(shape, stored, output, stores);
+        std::memcpy(output, stored.data(), stored.size());
+      } else {  // Aligned: the store checks the address and the stride of bf16 outputs.
+        DequantizeToBf16(shape, stored,
+                         {reinterpret_cast<std::uint16_t*>(output), shape.value_count});
       }
     }
   }
@@ -119,7 +101,7 @@ void Batch::WriteFailed(std::uint32_t layer_slot, std::uint64_t row_index, std::
 void Batch::Deliver(const Waiter& waiter, const Space& space, std::span<const std::byte> bytes,
                     std::span<const RowStatus> statuses) noexcept {
   const std::uint32_t layer_slot = waiter.layer_slot;
-  Write(layer_slot, space, waiter.row_index, bytes, CopyStores::kCached);
+  Write(layer_slot, space, waiter.row_index, bytes);
   for (std::uint32_t row = 0; row < space.row_count; ++row) {
     if (statuses[row] == RowStatus::kOk) continue;
     WriteFailed(layer_slot, waiter.row_index + row, 1, statuses[row]);

@@ -104,10 +104,9 @@ class Batch {
   [[nodiscard]] CopyStores stores() const noexcept { return StoresForOutput(output_bytes_); }
 
   /// Writes rows that are already here (the copy of a hit) to the outputs.
-  ///   bytes   shape [rows of the space], stored rows.
-  ///   stores  stores(), and EndCopies() is to follow; or kCached.
+  ///   bytes  shape [rows of the space], stored rows.
   void Write(std::uint32_t layer_slot, const Space& space, std::uint64_t row_index,
-             std::span<const std::byte> bytes, CopyStores stores) noexcept;
+             std::span<const std::byte> bytes) noexcept;
   /// Marks rows whose bytes are in the outputs already.
   void MarkOk(std::uint32_t layer_slot, std::uint64_t row_index, std::uint32_t row_count) noexcept;
   /// Zeroes `row_count` rows and marks them.

@@ -80,8 +80,7 @@ void StoreSnapshot::Impl::PutRight(std::uint32_t layer_index, const LayerOutput&
                          got.status().code() == StatusCode::kCorruption ? RowStatus::kCorruption
                                                                         : RowStatus::kIoError);
     } else if (got.value()) {
-      batch->Write(0, store->layout.spaces[layer.base_space], row_index, stored,
-                   CopyStores::kCached);
+      batch->Write(0, store->layout.spaces[layer.base_space], row_index, stored);
     } else {
       base.push_back({.row = rows[i], .row_index = row_index});
     }
