@@ -77,7 +77,7 @@ std::uint32_t GroupCache::Impl::LookupPinned(SpaceOf space_of, std::span<const G
   std::array<std::uint32_t, kPinGroups> slots;
   const std::size_t count = targets.size();
   // Too few to overlap their stages: records and bytes are then asked for at once.
-  const bool few = count <= kGroupAhead;
+  const bool few = count <= kBucketAhead;
   std::uint32_t hit_count = 0;
   for (std::size_t step = 0; step < count + kBucketAhead; ++step) {
     if (step < count) {
