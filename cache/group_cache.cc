@@ -213,6 +213,7 @@ std::uint64_t GroupCache::OwnBytes(std::size_t space_count) noexcept {
 
 Result<std::unique_ptr<GroupCache>> GroupCache::Create(const GroupCacheOptions& options) {
   if (Status status = CheckCacheOptions(options); !status.ok()) return status;
+  (void)StoresForOutput(0);  // Asks the kernel now, and not in the first lookup.
   const std::size_t space_count = options.group_size_bytes.size();
   auto impl = std::make_unique<Impl>();
   impl->lines_per_cell = static_cast<std::uint32_t>((space_count + 3) / 4);

@@ -21,6 +21,7 @@ static_assert(kSharedBucketAhead < kSharedAheadMax);
 
 GroupReader::GroupReader(const SharedHeader& header, std::span<const std::byte> memory) {
   TIERCEL_CHECK(memory.size() == header.size_bytes);
+  (void)StoresForOutput(0);  // Asks the kernel now, and not in the first lookup.
   for (const SharedPool& pool : header.pools) {
     const std::byte* const start = memory.data() + pool.offset_bytes;
     const PoolLayout& layout = pool.layout;
