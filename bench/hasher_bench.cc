@@ -116,6 +116,22 @@ void BM_GroupKeyOfRows(benchmark::State& state) {
 }
 BENCHMARK(BM_GroupKeyOfRows);
 
+/// A row of bf16 to bf16: Qwen3.8 has such.
+void BM_CopyBf16Row(benchmark::State& state) {
+  const RowShape shape{RowFormat::kBf16, 256};
+  std::vector<std::byte> row(512);
+  Prng prng(5);
+  for (std::byte& byte : row) byte = static_cast<std::byte>(prng.Below(127));
+  std::vector<std::uint16_t> values(256);
+  for (auto _ : state) {
+    DequantizeToBf16(shape, row, values);
+    benchmark::DoNotOptimize(values.data());
+    benchmark::ClobberMemory();
+  }
+  state.SetBytesProcessed(state.iterations() * 512);
+}
+BENCHMARK(BM_CopyBf16Row);
+
 /// A V4.1 row to bf16, by the path that the processor allows or by the plain loop.
 void BM_DequantizeV41Row(benchmark::State& state) {
   constexpr std::size_t kRowCount = 64;  // 17 KB: in the first-level cache.

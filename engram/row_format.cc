@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cassert>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "base/byte_order.h"
@@ -34,6 +36,32 @@ void DequantizeTensor(const RowShape& shape, const std::byte* row, T* values) no
   }
 }
 
+void CopyBf16(const std::byte* row, std::uint32_t count, float* values) noexcept {
+  for (std::uint32_t i = 0; i < count; ++i) {
+    values[i] = FloatFromBf16(LoadLittleEndian<std::uint16_t>(row + 2 * std::size_t{i}));
+  }
+}
+
+/// As they are, but for NaN, which is made quiet. Eight at a time: GCC makes no vectors of
+/// such a loop at -O2.
+void CopyBf16(const std::byte* row, std::uint32_t count, std::uint16_t* values) noexcept {
+  std::uint32_t i = 0;
+  if constexpr (std::endian::native == std::endian::little) {
+    using Eight [[gnu::vector_size(16)]] = std::int16_t;
+    for (; count - i >= 8; i += 8) {
+      Eight bits;
+      std::memcpy(&bits, row + 2 * std::size_t{i}, sizeof(bits));
+      const Eight is_nan = (bits & 0x7FFF) > 0x7F80;
+      bits |= is_nan & 0x40;
+      std::memcpy(values + i, &bits, sizeof(bits));
+    }
+  }
+  for (; i < count; ++i) {
+    values[i] =
+        Bf16FromFloat(FloatFromBf16(LoadLittleEndian<std::uint16_t>(row + 2 * std::size_t{i})));
+  }
+}
+
 template <typename T>
 void Dequantize(const RowShape& shape, const std::byte* row, T* values) noexcept {
   switch (shape.format) {
@@ -44,10 +72,7 @@ void Dequantize(const RowShape& shape, const std::byte* row, T* values) noexcept
       DequantizeTensor(shape, row, values);
       return;
     case RowFormat::kBf16:
-      for (std::uint32_t i = 0; i < shape.value_count; ++i) {
-        StoreFloat(FloatFromBf16(LoadLittleEndian<std::uint16_t>(row + 2 * std::size_t{i})),
-                   values[i]);
-      }
+      CopyBf16(row, shape.value_count, values);
       return;
     case RowFormat::kFp16:
       for (std::uint32_t i = 0; i < shape.value_count; ++i) {
