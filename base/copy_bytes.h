@@ -28,9 +28,8 @@ enum class CopyStores : std::uint8_t {
 
 /// What suits an output of so many bytes, written once in no order and read afterwards. One
 /// that a cache holds is read from there. A larger one has left the cache before it is read:
-/// ordinary stores then move each line three times, in, out, and in again. On 8 MiB of cache
-/// copies of 2 KiB took 0.88 of the time up to 4 MiB, reading included, and 1.2 times as long
-/// from 8 MiB on (medians; cache_bench, raw_group_copy, compares both at 26 MB).
+/// ordinary stores then move each line three times, in, out, and in again (cache_bench,
+/// raw_group_copy, compares both at 26 MB).
 [[nodiscard]] CopyStores StoresForOutput(std::uint64_t output_bytes) noexcept;
 
 /// memcpy() with a choice. After non-temporal stores EndCopies() must come before anybody is

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "base/check.h"
-#include "base/keep_prefetch.h"
 #include "cache/prefetch_group.h"
 
 namespace tiercel {
@@ -59,7 +58,6 @@ FoundSlot GroupReader::Pool::Find(std::uint64_t hash, std::uint32_t space,
 
 void GroupReader::AskForSlot(std::uint32_t space, std::uint64_t hash,
                              CopyStores stores) const noexcept {
-  TIERCEL_KEEP_PREFETCH(this);
   const Pool& pool = pools_[pool_of_space_[space]];
   const std::uint32_t slot = pool.index.Candidate(hash);
   if (slot >= pool.slot_count) return;
